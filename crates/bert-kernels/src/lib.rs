@@ -1,0 +1,33 @@
+//! Tensor operations with gradients that Burn lacks or does slowly.
+//!
+//! Each operation is one function over [`Tensor`](burn::tensor::Tensor). Its plain definition, differentiated by
+//! Burn, runs on every backend and is the truth in tests. Where the device has a fast version and
+//! [fast kernels](set_fast_kernels) are on, the function runs that one, with a backward of its own.
+//!
+//! Activations are flat, `[tokens, hidden]`: the sequences of a batch lie one behind the other without padding, and
+//! [`Sequences`] says where each begins.
+
+mod attention;
+mod dropout;
+mod embedding;
+#[cfg(feature = "flex")]
+mod flex;
+mod gelu;
+#[cfg(feature = "flex")]
+mod kernel;
+mod layer_norm;
+mod linear;
+mod optimizer;
+pub mod random;
+mod sequences;
+mod switch;
+
+pub use attention::{AttentionOptions, Rotary, attention, attention_probabilities};
+pub use dropout::{Dropout, dropout};
+pub use embedding::embedding;
+pub use gelu::{gelu, gelu_new};
+pub use layer_norm::layer_norm;
+pub use linear::linear;
+pub use optimizer::{AdamW, AdamWState, GradientScale, sum_of_squares};
+pub use sequences::Sequences;
+pub use switch::set_fast_kernels;
