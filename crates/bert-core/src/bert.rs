@@ -1,0 +1,83 @@
+//! The model without a head: embeddings and encoder layers.
+
+use bert_kernels::random::Key;
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+
+use crate::{config::BertConfig, embeddings::Embeddings, input::EncoderInput, layer::Layer};
+
+/// BERT without a head.
+///
+/// Activations are flat, `[tokens, hidden_size]`. Every forward function takes the key of the pass's dropout, see
+/// [`pass_key`](crate::pass_key); with `None` nothing is dropped.
+///
+/// # Source
+/// Devlin et al.: "BERT" (arXiv:1810.04805).
+#[derive(Module, Debug)]
+pub struct Bert {
+    /// Words, positions and token types.
+    pub embeddings: Embeddings,
+    /// The layers, from the input up.
+    pub encoder: Encoder,
+}
+
+/// The stack of layers.
+#[derive(Module, Debug)]
+pub struct Encoder {
+    /// From the input up.
+    pub layer: Vec<Layer>,
+}
+
+impl Bert {
+    /// A model whose values are not set yet: [`set_parameters`](crate::set_parameters) or
+    /// [`initialise`](crate::initialise) sets them.
+    pub fn new(config: &BertConfig, device: &Device) -> Self {
+        Self {
+            embeddings: Embeddings::new(config, device),
+            encoder: Encoder {
+                layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, device)).collect(),
+            },
+        }
+    }
+
+    /// The last hidden states.
+    ///
+    /// # Shapes
+    /// output: `[tokens, hidden_size]`
+    pub fn forward(&self, input: &EncoderInput, dropout: Option<Key>) -> Tensor<2> {
+        self.forward_words(self.embeddings.words(input), input, dropout)
+    }
+
+    /// The last hidden states for word embeddings that were changed on their way in, for example by a task embedding.
+    ///
+    /// # Shapes
+    /// `words`, output: `[tokens, hidden_size]`
+    pub fn forward_words(
+        &self,
+        words: Tensor<2>,
+        input: &EncoderInput,
+        dropout: Option<Key>,
+    ) -> Tensor<2> {
+        let mut hidden = self.embeddings.forward(words, input, dropout);
+        for (index, layer) in (0..).zip(&self.encoder.layer) {
+            hidden = layer.forward(hidden, &input.sequences, index, dropout);
+        }
+        hidden
+    }
+
+    /// The hidden states of all layers: the embeddings first, then the output of each layer.
+    ///
+    /// # Shapes
+    /// `num_hidden_layers + 1` tensors `[tokens, hidden_size]`
+    pub fn hidden_states(&self, input: &EncoderInput, dropout: Option<Key>) -> Vec<Tensor<2>> {
+        let words = self.embeddings.words(input);
+        let mut states = vec![self.embeddings.forward(words, input, dropout)];
+        for (index, layer) in self.encoder.layer.iter().enumerate() {
+            let hidden = states[index].clone();
+            states.push(layer.forward(hidden, &input.sequences, index as u32, dropout));
+        }
+        states
+    }
+}

@@ -1,0 +1,31 @@
+//! BERT: config, tokenizer, embeddings, encoder, checkpoints in and out.
+
+mod atomic_file;
+mod attention;
+mod bert;
+mod checkpoint;
+mod config;
+mod dropout;
+mod embeddings;
+mod error;
+mod input;
+mod layer;
+mod parameters;
+mod pooler;
+mod tokenizer;
+
+pub use atomic_file::{write_atomically, write_atomically_with};
+pub use attention::{Attention, SelfAttention};
+pub use bert::{Bert, Encoder};
+pub use checkpoint::{
+    Checkpoint, Dtype, NamedTensor, Role, TensorInfo, TensorReader, role, write_safetensors,
+};
+pub use config::{BertConfig, HiddenAct};
+pub use dropout::{Site, pass_key};
+pub use embeddings::Embeddings;
+pub use error::{Error, Result};
+pub use input::EncoderInput;
+pub use layer::{Intermediate, Layer, Output};
+pub use parameters::{initialise, named_parameters, parameter_shapes, set_parameters};
+pub use pooler::{Pooler, first_tokens};
+pub use tokenizer::{Encoding, SpecialToken, Tokenizer};
