@@ -1,0 +1,206 @@
+//! From the hidden states of a text's tokens to one vector: what is pooled, and how much each token counts.
+
+use std::{fmt, str::FromStr};
+
+use bert_core::{BertConfig, Pooler, first_tokens, initialise};
+use bert_kernels::Sequences;
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, activation::softmax},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{adaptive_pooling::AdaptivePooling, attention_pooling::AttentionPooling};
+
+/// What a score or state is set to that must not take part: its exponential is zero, its maximum never wins.
+const HIDDEN: f32 = -1e30;
+
+/// The poolings by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolingKind {
+    /// BERT's tanh pooler on [CLS].
+    #[default]
+    Cls,
+    /// The hidden state of [CLS] as it is.
+    First,
+    /// The mean over the tokens.
+    Mean,
+    /// The maximum over the tokens, per dimension.
+    Max,
+    /// A learned weight per token.
+    Attention,
+    /// A learned weight per token and dimension.
+    Adaptive,
+}
+
+impl PoolingKind {
+    /// Every kind, in the order of their descriptions.
+    pub const ALL: [Self; 6] =
+        [Self::Cls, Self::First, Self::Mean, Self::Max, Self::Attention, Self::Adaptive];
+}
+
+impl fmt::Display for PoolingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Cls => "cls",
+            Self::First => "first",
+            Self::Mean => "mean",
+            Self::Max => "max",
+            Self::Attention => "attention",
+            Self::Adaptive => "adaptive",
+        })
+    }
+}
+
+/// A name that no pooling has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown pooling {0:?}: expected cls, first, mean, max, attention or adaptive")]
+pub struct ParsePoolingError(String);
+
+impl FromStr for PoolingKind {
+    type Err = ParsePoolingError;
+
+    fn from_str(name: &str) -> Result<Self, ParsePoolingError> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.to_string() == name)
+            .ok_or_else(|| ParsePoolingError(name.to_owned()))
+    }
+}
+
+/// One vector per sequence, from the hidden states of its tokens. [CLS] and [SEP] take part; padding there is none.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // INVARIANT: one pooling a model, so that its size does not matter.
+pub enum Pooling {
+    /// See [`PoolingKind::Cls`].
+    Cls(Pooler),
+    /// See [`PoolingKind::First`].
+    First(FirstPooling),
+    /// See [`PoolingKind::Mean`].
+    Mean(MeanPooling),
+    /// See [`PoolingKind::Max`].
+    Max(MaxPooling),
+    /// See [`PoolingKind::Attention`].
+    Attention(AttentionPooling),
+    /// See [`PoolingKind::Adaptive`].
+    Adaptive(AdaptivePooling),
+}
+
+/// The hidden state of [CLS] as it is.
+#[derive(Module, Debug)]
+pub struct FirstPooling;
+
+/// The mean over the tokens.
+#[derive(Module, Debug)]
+pub struct MeanPooling;
+
+/// The maximum over the tokens, per dimension.
+#[derive(Module, Debug)]
+pub struct MaxPooling;
+
+impl Pooling {
+    /// A pooling at its starting values; what is random in them is drawn from `seed`.
+    pub fn new(kind: PoolingKind, config: &BertConfig, seed: u64, device: &Device) -> Self {
+        let size = config.hidden_size;
+        match kind {
+            PoolingKind::Cls => Self::Cls(initialise(
+                Pooler::new(config, device),
+                "pooler.",
+                seed,
+                config.initializer_range,
+            )),
+            PoolingKind::First => Self::First(FirstPooling),
+            PoolingKind::Mean => Self::Mean(MeanPooling),
+            PoolingKind::Max => Self::Max(MaxPooling),
+            PoolingKind::Attention => Self::Attention(AttentionPooling::new(size, seed, device)),
+            PoolingKind::Adaptive => Self::Adaptive(AdaptivePooling::new(size, device)),
+        }
+    }
+
+    /// # Shapes
+    /// `[tokens, hidden_size]` to `[sequences, hidden_size]`
+    pub fn forward(&self, hidden: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
+        match self {
+            Self::Cls(pooler) => pooler.forward(hidden, sequences),
+            Self::First(_) => first_tokens(hidden, sequences),
+            Self::Mean(_) => {
+                let device = hidden.device();
+                let shares: Vec<f32> =
+                    sequences.ranges().map(|range| 1.0 / range.len() as f32).collect();
+                let shares = Tensor::<1>::from_data(shares.as_slice(), &device);
+                sum_over_tokens(hidden, sequences) * shares.unsqueeze_dim(1)
+            }
+            Self::Max(_) => {
+                let padded = hide_padding(hidden, sequences);
+                padded.max_dim(1).squeeze_dim(1)
+            }
+            Self::Attention(attention) => {
+                let weights = attention.weights(hidden.clone(), sequences);
+                sum_over_tokens(hidden * weights, sequences)
+            }
+            Self::Adaptive(adaptive) => {
+                let weights = adaptive.weights(hidden.clone(), sequences);
+                sum_over_tokens(hidden * weights, sequences)
+            }
+        }
+    }
+
+    /// How much each token counts in each dimension of the pooled vector; over a text's tokens they sum to 1.
+    ///
+    /// For `cls` and `first` all weight lies on [CLS]; for `max` on the token whose state is the largest.
+    ///
+    /// # Shapes
+    /// `hidden`, output: `[tokens, hidden_size]`
+    pub fn weights(&self, hidden: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
+        let shape = hidden.dims();
+        let per_token = |weight: &dyn Fn(usize, usize) -> f32| {
+            let weights: Vec<f32> = sequences
+                .ranges()
+                .flat_map(|range| (0..range.len()).map(move |place| (place, range.len())))
+                .map(|(place, length)| weight(place, length))
+                .collect();
+            let column = Tensor::<1>::from_data(weights.as_slice(), &hidden.device());
+            column.unsqueeze_dim::<2>(1).expand(shape)
+        };
+        match self {
+            Self::Cls(_) | Self::First(_) => {
+                per_token(&|place, _| if place == 0 { 1.0 } else { 0.0 })
+            }
+            Self::Mean(_) => per_token(&|_, length| 1.0 / length as f32),
+            Self::Max(_) => {
+                let padded = hide_padding(hidden, sequences);
+                let [batch, length, width] = padded.dims();
+                let winners = padded.clone().argmax(1);
+                let places = Tensor::arange(0..length as i64, &padded.device())
+                    .reshape([1, length, 1])
+                    .expand([batch, length, width]);
+                let won = places.equal(winners.expand([batch, length, width]));
+                sequences.unpad(won.float())
+            }
+            Self::Attention(attention) => attention.weights(hidden, sequences).expand(shape),
+            Self::Adaptive(adaptive) => adaptive.weights(hidden, sequences),
+        }
+    }
+}
+
+/// Softmax over the tokens of each sequence, column by column.
+///
+/// # Shapes
+/// `[tokens, width]`, the shape of the output
+pub(crate) fn softmax_over_tokens(scores: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
+    sequences.unpad(softmax(hide_padding(scores, sequences), 1))
+}
+
+/// `[tokens, width]` to `[sequences, width]`.
+fn sum_over_tokens(x: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
+    sequences.pad(x).sum_dim(1).squeeze_dim(1)
+}
+
+/// `[tokens, width]` to `[sequences, max_length, width]`, where the places without a token never win.
+fn hide_padding(x: Tensor<2>, sequences: &Sequences) -> Tensor<3> {
+    let mask = sequences.mask(&x.device()).bool_not();
+    let padded = sequences.pad(x);
+    let shape = padded.shape();
+    padded.mask_fill(mask.unsqueeze_dim::<3>(2).expand(shape), HIDDEN)
+}

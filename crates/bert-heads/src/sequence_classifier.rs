@@ -1,0 +1,137 @@
+//! A classifier of whole texts: encoder, pooling, dropout, linear head.
+
+use bert_core::{
+    Bert, BertConfig, EncoderInput, NamedTensor, Site, initialise, named_parameters,
+    parameter_shapes, set_parameters,
+};
+use bert_kernels::{Dropout, dropout, linear, random::Key};
+use burn::{
+    module::Module,
+    nn::{Linear, LinearConfig},
+    tensor::{Device, Tensor},
+};
+
+use crate::{
+    layer_mixture::LayerMixture,
+    pooling::{Pooling, PoolingKind},
+};
+
+/// What a [`SequenceClassifier`] is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SequenceClassifierConfig {
+    /// How a text's hidden states become one vector.
+    pub pooling: PoolingKind,
+    /// Whether all layers are mixed before pooling, or the last one is taken.
+    pub layer_mixture: bool,
+    /// The number of classes.
+    pub num_labels: usize,
+}
+
+/// `logits = dropout(pooling(hidden states)) W + b`.
+///
+/// With pooling `cls` and no layer mixture it is Hugging Face's `BertForSequenceClassification`, name for name.
+#[derive(Module, Debug)]
+pub struct SequenceClassifier {
+    /// The encoder.
+    pub bert: Bert,
+    /// The mixture of all layers; without one, the last hidden states are pooled.
+    pub layer_mixture: Option<LayerMixture>,
+    /// One vector a text.
+    pub pooling: Pooling,
+    /// `[hidden_size, num_labels]`
+    pub classifier: Linear,
+    #[module(skip)]
+    dropout: f64,
+}
+
+impl SequenceClassifier {
+    /// A classifier around `bert`, whose own parts are at their starting values, drawn from `seed`.
+    pub fn new(
+        bert: Bert,
+        bert_config: &BertConfig,
+        config: SequenceClassifierConfig,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let classifier = LinearConfig::new(bert_config.hidden_size, config.num_labels).init(device);
+        Self {
+            bert,
+            layer_mixture: config
+                .layer_mixture
+                .then(|| LayerMixture::new(bert_config.num_hidden_layers, device)),
+            pooling: Pooling::new(config.pooling, bert_config, seed, device),
+            classifier: initialise(classifier, "classifier.", seed, bert_config.initializer_range),
+            dropout: bert_config.head_dropout(),
+        }
+    }
+
+    /// The number of classes.
+    pub fn num_labels(&self) -> usize {
+        self.classifier.weight.shape()[1]
+    }
+
+    /// # Shapes
+    /// output: `[sequences, num_labels]`
+    pub fn forward(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
+        let pooled = self.pooled(input, key);
+        let site = key.and_then(|key| Dropout::new(self.dropout, Site::Head(0).key(key)));
+        let bias = self.classifier.bias.as_ref().map(|bias| bias.val());
+        linear(dropout(pooled, site), self.classifier.weight.val(), bias)
+    }
+
+    /// One vector a text, before the head.
+    ///
+    /// # Shapes
+    /// output: `[sequences, hidden_size]`
+    pub fn pooled(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
+        self.pooling.forward(self.hidden(input, key), &input.sequences)
+    }
+
+    /// How much each token counts for each dimension of the pooled vector.
+    ///
+    /// # Shapes
+    /// output: `[tokens, hidden_size]`
+    pub fn pooling_weights(&self, input: &EncoderInput) -> Tensor<2> {
+        self.pooling.weights(self.hidden(input, None), &input.sequences)
+    }
+
+    /// Sets every parameter from `values(name, shape)`, by the names and shapes that checkpoints have; where that is
+    /// `None`, the parameter stays as it is.
+    ///
+    /// # Errors
+    /// What `values` returns.
+    pub fn set_parameters(
+        self,
+        mut values: impl FnMut(&str, &[usize]) -> bert_core::Result<Option<Vec<f32>>>,
+    ) -> bert_core::Result<Self> {
+        set_parameters(self, "", |name, shape| values(&checkpoint_name(name), shape))
+    }
+
+    /// The name and the shape in a checkpoint of every parameter.
+    pub fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let shapes = parameter_shapes(self, "").into_iter();
+        shapes.map(|(name, shape)| (checkpoint_name(&name), shape)).collect()
+    }
+
+    /// Every parameter as a checkpoint holds it.
+    pub fn named_parameters(&self) -> Vec<NamedTensor> {
+        let mut tensors = named_parameters(self, "");
+        for tensor in &mut tensors {
+            tensor.name = checkpoint_name(&tensor.name);
+        }
+        tensors
+    }
+
+    /// What is pooled: the last hidden states, or the mixture of all.
+    fn hidden(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
+        match &self.layer_mixture {
+            Some(mixture) => mixture.forward(self.bert.hidden_states(input, key)),
+            None => self.bert.forward(input, key),
+        }
+    }
+}
+
+/// BERT's pooler is a pooling here, and a part of the encoder in checkpoints.
+fn checkpoint_name(name: &str) -> String {
+    name.replace("pooling.dense.", "bert.pooler.dense.")
+}

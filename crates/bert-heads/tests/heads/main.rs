@@ -1,0 +1,9 @@
+//! Poolings, losses and models against PyTorch, and what must hold of them.
+
+#![allow(clippy::unwrap_used)]
+
+mod classifier;
+mod cross_entropy;
+mod pooling;
+#[path = "../../../bert-core/tests/reference/mod.rs"]
+mod reference;
