@@ -1,0 +1,110 @@
+//! Texts to vectors, without a head.
+
+use std::path::Path;
+
+use bert_core::{Bert, BertConfig, Tokenizer, parameter_shapes, set_parameters};
+use bert_heads::{LayerMixture, Pooling, PoolingKind};
+use burn::tensor::{Device, Tensor};
+
+use crate::{
+    encode::encode,
+    error::{Error, Result},
+    evaluate::map_batches,
+    examples::Example,
+    model_dir::ModelDir,
+};
+
+/// An encoder with its tokenizer and a pooling.
+#[derive(Debug)]
+pub struct Embedder {
+    bert: Bert,
+    layer_mixture: Option<LayerMixture>,
+    pooling: Pooling,
+    config: BertConfig,
+    tokenizer: Tokenizer,
+    max_length: usize,
+}
+
+impl Embedder {
+    /// Loads the encoder of a model directory; without `pooling`, the one it was trained with, else `mean`.
+    ///
+    /// # Errors
+    /// When the directory holds no BERT, or `pooling` has parameters that it does not hold.
+    pub fn load(dir: &Path, pooling: Option<PoolingKind>, device: &Device) -> Result<Self> {
+        let files = ModelDir::open(dir)?;
+        let own = files.settings.as_ref();
+        let kind = pooling.or(own.map(|own| own.pooling)).unwrap_or(PoolingKind::Mean);
+        let is_there = match kind {
+            PoolingKind::Cls => files.has("pooler.dense.weight"),
+            PoolingKind::Attention | PoolingKind::Adaptive => {
+                own.is_some_and(|own| own.pooling == kind)
+            }
+            PoolingKind::First | PoolingKind::Mean | PoolingKind::Max => true,
+        };
+        if !is_there {
+            return Err(Error::PoolingMissing { path: dir.into(), pooling: kind });
+        }
+        let config = &files.config;
+        let bert = Bert::new(config, device);
+        files.checkpoint.require(&parameter_shapes(&bert, ""))?;
+        let mut reader = files.checkpoint.reader();
+        let bert = set_parameters(bert, "", |name, shape| reader.take(name, shape).map(Some))?;
+        let pooling = Pooling::new(kind, config, 0, device);
+        let pooling = set_parameters(pooling, "pooling.", |name, shape| {
+            reader.take(&name.replace("pooling.dense.", "pooler.dense."), shape).map(Some)
+        })?;
+        let mixture = own.filter(|own| own.layer_mixture);
+        let mixture = mixture.map(|_| LayerMixture::new(config.num_hidden_layers, device));
+        let layer_mixture = mixture
+            .map(|mixture| {
+                set_parameters(mixture, "layer_mixture.", |name, shape| {
+                    reader.take(name, shape).map(Some)
+                })
+            })
+            .transpose()?;
+        reader.finish()?;
+        Ok(Self {
+            bert,
+            layer_mixture,
+            pooling,
+            max_length: config.max_length(own.map(|own| own.max_length))?,
+            tokenizer: files.tokenizer,
+            config: files.config,
+        })
+    }
+
+    /// The most tokens of a text where nobody says otherwise.
+    pub fn max_length(&self) -> usize {
+        self.max_length
+    }
+
+    /// One vector a text, and how many texts were cut to `max_length` tokens.
+    ///
+    /// # Errors
+    /// When `max_length` is more than the model has positions for.
+    pub fn embed(
+        &self,
+        examples: &[Example],
+        normalize: bool,
+        max_length: usize,
+        batch_size: usize,
+        device: &Device,
+    ) -> Result<(Vec<Vec<f32>>, usize)> {
+        let (encodings, truncated) = encode(&self.tokenizer, &self.config, examples, max_length)?;
+        let vectors = map_batches(&encodings, batch_size, device, |input| {
+            let hidden = match &self.layer_mixture {
+                Some(mixture) => mixture.forward(self.bert.hidden_states(&input, None)),
+                None => self.bert.forward(&input, None),
+            };
+            let pooled = self.pooling.forward(hidden, &input.sequences);
+            if normalize { unit(pooled) } else { pooled }
+        });
+        Ok((vectors, truncated))
+    }
+}
+
+/// Rows scaled to length 1; rows of zeros stay.
+fn unit(rows: Tensor<2>) -> Tensor<2> {
+    let lengths = (rows.clone() * rows.clone()).sum_dim(1).sqrt().clamp_min(1e-12);
+    rows / lengths
+}

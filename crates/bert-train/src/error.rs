@@ -1,0 +1,471 @@
+//! What can go wrong between a file and a trained model.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::format::Format;
+
+/// The result of an operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why data could not be read or a run could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be opened or read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The extension of a file stands for no format.
+    #[error(
+        "cannot tell the format of {path} from its extension: give --format with one of {}",
+        Format::names()
+    )]
+    UnknownExtension {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A name stands for no format.
+    #[error("unknown format {name:?}, expected one of {}", Format::names())]
+    UnknownFormat {
+        /// The name.
+        name: String,
+    },
+    /// A line is not UTF-8.
+    #[error("{path}, line {line}: invalid UTF-8: convert the file to UTF-8")]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A file has no row.
+    #[error("{path} holds no row of data, expected at least one")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A row has more or fewer columns than the first.
+    #[error(
+        "{path}, line {line}: expected {expected} columns as in the first row, got {got}: {way_out}"
+    )]
+    ColumnCount {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the row starts, from 1.
+        line: usize,
+        /// Columns of the first row.
+        expected: usize,
+        /// Columns of this row.
+        got: usize,
+        /// How the format separates columns.
+        way_out: &'static str,
+    },
+    /// A quoted CSV field never ends.
+    #[error(
+        "{path}, line {line}: the row opens a quote that is never closed: write a quote inside a quoted field as \"\""
+    )]
+    UnclosedQuote {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the row starts, from 1.
+        line: usize,
+    },
+    /// A quoted CSV field goes on after its closing quote.
+    #[error(
+        "{path}, line {line}: expected a comma or the end of the row after a closing quote, got {got:?}: write a quote inside a quoted field as \"\""
+    )]
+    AfterQuote {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The character after the quote.
+        got: char,
+    },
+    /// A line or file is not JSON.
+    #[error(
+        "{path}, line {line}: {reason}: a .jsonl file holds one object a line, a .json file one array of objects"
+    )]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser said; its own line numbers would mislead, since it sees one row.
+        reason: String,
+    },
+    /// A value that a text or a label is taken from is not a string, number or boolean.
+    #[error(
+        "{path}, line {line}: expected a string, number or boolean in column {column}, got {got}"
+    )]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, by name.
+        column: String,
+        /// What is there.
+        got: &'static str,
+    },
+    /// A column number is not one.
+    #[error("{text:?} is not a column: columns are names or numbers from 1")]
+    InvalidColumn {
+        /// What was given.
+        text: String,
+    },
+    /// No column has this name.
+    #[error(
+        "{path} has no column {name:?}{}, its columns are {}: a name makes the first row the header, a number from 1 does not",
+        .closest.as_ref().map(|closest| format!(" (did you mean {closest:?}?)")).unwrap_or_default(),
+        shortened(.columns)
+    )]
+    UnknownColumn {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// The names there are.
+        columns: Vec<String>,
+        /// The name that is most like it.
+        closest: Option<String>,
+    },
+    /// A column number is past the last column.
+    #[error("{path} has no column {number}: its last is {columns}")]
+    NoSuchColumn {
+        /// The file.
+        path: PathBuf,
+        /// The number, from 1.
+        number: usize,
+        /// How many columns there are.
+        columns: usize,
+    },
+    /// A name stands for several columns.
+    #[error(
+        "{path} has several columns named {name:?}: give the number of one, from 1, and --header"
+    )]
+    AmbiguousColumn {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// The columns give no text, or more than a pair.
+    #[error("{path}: {got} of {columns} columns would be text, expected one or two: {way_out}")]
+    TextColumns {
+        /// The file.
+        path: PathBuf,
+        /// How many columns there are.
+        columns: usize,
+        /// How many would be text.
+        got: usize,
+        /// The flags that would fit.
+        way_out: String,
+    },
+    /// Other than as many texts as the model takes.
+    #[error(
+        "{path}: text columns: expected {expected}, as the model takes, got {got}: name them with --column COL"
+    )]
+    TextCount {
+        /// The file.
+        path: PathBuf,
+        /// How many the model takes.
+        expected: usize,
+        /// How many there are.
+        got: usize,
+    },
+    /// One column is both text and label.
+    #[error(
+        "{path}: column {column} would be both a text and the label: name another with --label COL"
+    )]
+    LabelIsText {
+        /// The file.
+        path: PathBuf,
+        /// The column, by name or by number from 1.
+        column: String,
+    },
+    /// A row that needs a label has none.
+    #[error("{path}, line {line}: the label is empty: give the row a label or remove it")]
+    NoLabel {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Most rows have a label of their own, so that the label column holds something else.
+    #[error(
+        "{path}: {own} of {rows} rows have a label that no other row has, so the label column is the wrong one: {way_out}"
+    )]
+    OwnLabels {
+        /// The file.
+        path: PathBuf,
+        /// Rows whose label no other row has.
+        own: usize,
+        /// All rows.
+        rows: usize,
+        /// The flags that would fit.
+        way_out: String,
+    },
+    /// The first row's label occurs nowhere else, so that the row is a header.
+    #[error(
+        "{path}, line {line}: the label {label:?} occurs nowhere else, so the row looks like a header: {way_out}; if it is data, its label needs a second row"
+    )]
+    LooksLikeHeader {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The label.
+        label: String,
+        /// The flags that would fit.
+        way_out: String,
+    },
+    /// All rows have the same label.
+    #[error(
+        "{path}: all rows have the label {label:?}, expected at least two labels: check --label"
+    )]
+    OneLabel {
+        /// The file.
+        path: PathBuf,
+        /// The label.
+        label: String,
+    },
+    /// A row has a label that training never saw.
+    #[error("{path}, line {line}: unknown label {label:?}, expected one of {}: add it to the training data or check --label", shortened(.known))]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The label.
+        label: String,
+        /// All labels that training saw.
+        known: Vec<String>,
+    },
+    /// Two ids of a model have the same label.
+    #[error(
+        "the labels of the model must differ, got {label:?} for ids {first} and {second}: check id2label in config.json"
+    )]
+    RepeatedLabel {
+        /// The label.
+        label: String,
+        /// The lower id.
+        first: usize,
+        /// The higher id.
+        second: usize,
+    },
+    /// The held-out share is not between 0 and 1.
+    #[error("the dev fraction must be above 0 and below 1, got {fraction}")]
+    DevFraction {
+        /// The share.
+        fraction: f64,
+    },
+    /// No row can be held out.
+    #[error(
+        "no row can be held out for dev: each of the {rows} rows is the only one with its label: give a file with --dev"
+    )]
+    NoDevRows {
+        /// All rows.
+        rows: usize,
+    },
+    /// What the encoder's files are wrong in.
+    #[error(transparent)]
+    Core(#[from] bert_core::Error),
+    /// A number of the recipe that no run can be made with.
+    #[error("{key} must be {expected}, got {got}")]
+    Recipe {
+        /// The flag, without its dashes.
+        key: &'static str,
+        /// The value.
+        got: String,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// There is nothing to train on or to evaluate on.
+    #[error("there are no {name} rows: give at least one")]
+    NoRows {
+        /// Training or dev.
+        name: &'static str,
+    },
+    /// A run file that can't be followed.
+    #[error("{path}, line {line}: {message}")]
+    RunFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, and what is expected.
+        message: String,
+    },
+    /// The directory of a run can't be made or cleared.
+    #[error("cannot use {path} as the directory of a run: {source}: give another --out")]
+    Out {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The directory of a run holds something already.
+    #[error("{path} is not empty: give another --out, or --overwrite to replace the run in it")]
+    OutNotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory of a run is the checkpoint that the run starts from.
+    #[error("{path} is the checkpoint that the run starts from: give another --out")]
+    OutIsModel {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The settings beside a model can't be read.
+    #[error(
+        "{path} is damaged: {source}: train the model again, or remove the file to use the directory as a plain BERT"
+    )]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong in it.
+        source: serde_json::Error,
+    },
+    /// The settings beside a model are of another version.
+    #[error(
+        "{path} has format {got}, expected {expected}: use the version of bert-tune that wrote it"
+    )]
+    SettingsFormat {
+        /// The file.
+        path: PathBuf,
+        /// The version that can be read.
+        expected: u32,
+        /// The version of the file.
+        got: u32,
+    },
+    /// A model directory without a classifier.
+    #[error(
+        "{path} holds no classifier of texts (classifier.weight, and id2label in config.json): train one with `bert train`"
+    )]
+    NoClassifier {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Pairs for a model that knows one kind of token only.
+    #[error(
+        "the model has type_vocab_size {got}, pairs need 2: give single texts, or another checkpoint"
+    )]
+    Pairs {
+        /// The token types that the model knows.
+        got: usize,
+    },
+    /// A model without the parameters of the pooling that is asked for.
+    #[error(
+        "{path} holds no {pooling} pooling: choose mean, max or first, or train one with `bert train --pooling {pooling}`"
+    )]
+    PoolingMissing {
+        /// The directory.
+        path: PathBuf,
+        /// The pooling.
+        pooling: bert_heads::PoolingKind,
+    },
+    /// The loss stopped being a number.
+    #[error(
+        "the loss is {loss} at step {step} (epoch {epoch}): lower the learning rate; the best model so far is kept"
+    )]
+    NotFinite {
+        /// The step, from 0.
+        step: usize,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The loss.
+        loss: f64,
+    },
+}
+
+impl Error {
+    /// Whether the cause is in what the user gave (data, flags, a run file) and not in the work on it.
+    pub fn is_bad_input(&self) -> bool {
+        // Each variant is listed, so that a new one cannot be forgotten here.
+        match self {
+            Self::Read { .. }
+            | Self::UnknownExtension { .. }
+            | Self::UnknownFormat { .. }
+            | Self::NotUtf8 { .. }
+            | Self::Empty { .. }
+            | Self::ColumnCount { .. }
+            | Self::UnclosedQuote { .. }
+            | Self::AfterQuote { .. }
+            | Self::Json { .. }
+            | Self::NotText { .. }
+            | Self::InvalidColumn { .. }
+            | Self::UnknownColumn { .. }
+            | Self::NoSuchColumn { .. }
+            | Self::AmbiguousColumn { .. }
+            | Self::TextColumns { .. }
+            | Self::TextCount { .. }
+            | Self::LabelIsText { .. }
+            | Self::NoLabel { .. }
+            | Self::OwnLabels { .. }
+            | Self::LooksLikeHeader { .. }
+            | Self::OneLabel { .. }
+            | Self::UnknownLabel { .. }
+            | Self::RepeatedLabel { .. }
+            | Self::DevFraction { .. }
+            | Self::NoDevRows { .. }
+            | Self::Recipe { .. }
+            | Self::NoRows { .. }
+            | Self::RunFile { .. }
+            | Self::Out { .. }
+            | Self::OutNotEmpty { .. }
+            | Self::OutIsModel { .. }
+            | Self::Settings { .. }
+            | Self::SettingsFormat { .. }
+            | Self::NoClassifier { .. }
+            | Self::Pairs { .. }
+            | Self::PoolingMissing { .. } => true,
+            Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
+            Self::NotFinite { .. } => false,
+        }
+    }
+}
+
+/// The first names of a list, each cut to a length that a message can hold.
+fn shortened(names: &[String]) -> String {
+    const NAMES: usize = 10;
+    const CHARACTERS: usize = 40;
+    let mut shown: Vec<String> = names
+        .iter()
+        .take(NAMES)
+        .map(|name| {
+            let mut short: String = name.chars().take(CHARACTERS).collect();
+            if short.len() < name.len() {
+                short.push_str("...");
+            }
+            short
+        })
+        .collect();
+    if names.len() > NAMES {
+        shown.push(format!("... ({} in all)", names.len()));
+    }
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_and_names_are_shortened() {
+        let names: Vec<String> = (0..12).map(|i| format!("n{i}")).collect();
+        assert_eq!(shortened(&names), "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, ... (12 in all)");
+        assert_eq!(shortened(&["é".repeat(41)]), format!("{}...", "é".repeat(40)));
+        assert_eq!(shortened(&["é".repeat(40)]), "é".repeat(40));
+    }
+
+    #[test]
+    fn a_fault_of_the_data_is_bad_input() {
+        assert!(Error::DevFraction { fraction: 2.0 }.is_bad_input());
+    }
+}

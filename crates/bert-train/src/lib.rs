@@ -1,0 +1,58 @@
+//! Data sets, batching, the fine-tuning recipe, metrics and run directories.
+
+mod batches;
+mod closest;
+mod columns;
+mod csv;
+mod data_set;
+mod embedder;
+mod encode;
+mod error;
+mod evaluate;
+mod examples;
+mod fine_tune;
+mod format;
+mod json;
+mod labels;
+mod lines;
+mod metrics;
+mod model_dir;
+mod optimizer;
+mod prediction;
+mod progress;
+mod recipe;
+mod rows;
+mod run;
+mod run_config;
+mod schedule;
+mod split;
+mod step;
+mod suggestion;
+mod text_classifier;
+
+pub use batches::{epoch_batches, evaluation_batches};
+pub use columns::{Column, Columns};
+pub use data_set::DataSet;
+pub use embedder::Embedder;
+pub use error::{Error, Result};
+pub use evaluate::{evaluate, predict_logits};
+pub use examples::{Example, Examples, read_examples, read_training_examples};
+pub use fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune};
+pub use format::Format;
+pub use labels::LabelMap;
+pub use metrics::{
+    ClassScores, ClassificationMetrics, accuracy, argmax, class_scores, confusion_matrix, f1_macro,
+    matthews,
+};
+pub use model_dir::Settings;
+pub use optimizer::{Optimizer, learning_rates};
+pub use prediction::{Prediction, TokenWeight};
+pub use progress::Progress;
+pub use recipe::Recipe;
+pub use rows::{Cell, Row, Rows};
+pub use run::{RunReport, run};
+pub use run_config::RunConfig;
+pub use schedule::Schedule;
+pub use split::{Split, stratified_split};
+pub use step::{Step, train_step};
+pub use text_classifier::TextClassifier;

@@ -1,0 +1,103 @@
+//! A model directory as it lies on disk: Hugging Face's layout, and our settings where there are some.
+
+use std::path::Path;
+
+use bert_core::{BertConfig, Checkpoint, Tokenizer};
+use bert_heads::{PoolingKind, SequenceClassifierConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    columns::Columns,
+    error::{Error, Result},
+};
+
+/// The file that holds what Hugging Face's layout has no place for.
+pub(crate) const SETTINGS_FILE: &str = "bert-tune.json";
+
+/// The layout of [`SETTINGS_FILE`] that this version writes and reads.
+const FORMAT: u32 = 1;
+
+/// How a classifier is put together and fed, beside its weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The version of this layout.
+    pub format: u32,
+    /// How a text's hidden states become one vector.
+    pub pooling: PoolingKind,
+    /// Whether all layers are mixed before pooling.
+    pub layer_mixture: bool,
+    /// The columns that it was trained on: the default of evaluation.
+    pub columns: Columns,
+    /// The most tokens of a text.
+    pub max_length: usize,
+    /// The texts of a row: 1, or 2 for pairs.
+    pub texts: usize,
+}
+
+impl Settings {
+    /// Single texts of at most `max_length` tokens, in the default columns, pooled from the last layer.
+    pub fn new(pooling: PoolingKind, max_length: usize) -> Self {
+        Self {
+            format: FORMAT,
+            pooling,
+            layer_mixture: false,
+            columns: Columns::default(),
+            max_length,
+            texts: 1,
+        }
+    }
+
+    /// The parts of the model.
+    pub(crate) fn parts(&self, num_labels: usize) -> SequenceClassifierConfig {
+        SequenceClassifierConfig {
+            pooling: self.pooling,
+            layer_mixture: self.layer_mixture,
+            num_labels,
+        }
+    }
+}
+
+/// What a model directory holds.
+#[derive(Debug)]
+pub(crate) struct ModelDir {
+    pub(crate) config: BertConfig,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) settings: Option<Settings>,
+}
+
+impl ModelDir {
+    /// Reads all but the weights, and checks that tokenizer and config belong together.
+    pub(crate) fn open(dir: &Path) -> Result<Self> {
+        let config = BertConfig::load(dir)?;
+        let tokenizer = Tokenizer::load(dir)?;
+        tokenizer.check_vocabulary(&config)?;
+        Ok(Self {
+            tokenizer,
+            checkpoint: Checkpoint::open(dir)?,
+            settings: read_settings(dir)?,
+            config,
+        })
+    }
+
+    /// Whether the checkpoint holds this tensor.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.checkpoint.info(name).is_some()
+    }
+}
+
+/// The settings beside a model, where there are some.
+fn read_settings(dir: &Path) -> Result<Option<Settings>> {
+    let path = dir.join(SETTINGS_FILE);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::Read { path, source }),
+    };
+    let settings: Settings = serde_json::from_slice(&bytes)
+        .map_err(|source| Error::Settings { path: path.clone(), source })?;
+    if settings.format != FORMAT {
+        return Err(Error::SettingsFormat { path, expected: FORMAT, got: settings.format });
+    }
+    Ok(Some(settings))
+}

@@ -1,0 +1,103 @@
+//! Which parameters decay, at which rate each group learns, and how large a step may be.
+
+use bert_kernels::{AdamW, GradientScale, sum_of_squares};
+use burn::{
+    lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler},
+    module::{Module, ModuleVisitor, Param, ParamGroup},
+    optim::{GradientsParams, ModuleOptimizer},
+    tensor::Tensor,
+};
+
+use crate::recipe::Recipe;
+
+/// The parts of a path by which parameters are grouped; paths are those of the model's fields.
+const NO_DECAY: &str = r"(^|\.)(bias|beta|gamma)$";
+const HEAD: &str = r"^classifier\.";
+const POOLING: &str = r"^(pooling|layer_mixture)\.";
+
+/// AdamW with gradients clipped by their global norm.
+#[derive(Clone)]
+pub struct Optimizer {
+    groups: ModuleOptimizer,
+    /// What every gradient is multiplied with in the step, shared by all groups.
+    scale: GradientScale,
+    max_grad_norm: f64,
+}
+
+impl Optimizer {
+    /// AdamW with the recipe's decay on all parameters but biases and norms.
+    pub fn new(recipe: &Recipe) -> Self {
+        let scale = GradientScale::new();
+        let adamw =
+            |weight_decay: f64| AdamW { gradient_scale: scale.clone(), ..AdamW::new(weight_decay) };
+        Self {
+            groups: ModuleOptimizer::from(adamw(recipe.weight_decay)).with_group(
+                group(NO_DECAY),
+                adamw(0.0),
+                None,
+            ),
+            scale,
+            max_grad_norm: recipe.max_grad_norm,
+        }
+    }
+
+    /// Moves `model` along its gradients, and returns their global norm before clipping.
+    pub fn step<M: Module>(
+        &mut self,
+        model: M,
+        gradients: GradientsParams,
+        rates: ModuleLearningRate,
+    ) -> (M, f64) {
+        let mut squares = SumOfSquares { gradients: &gradients, sum: 0.0 };
+        model.visit(&mut squares);
+        let norm = squares.sum.sqrt();
+        self.scale.set(clip_factor(norm, self.max_grad_norm) as f32);
+        (self.groups.step(rates, model, gradients), norm)
+    }
+}
+
+/// What gradients of this global norm are multiplied with, so that it is at most `max_norm`.
+///
+/// `max_norm / (norm + 1e-6)` where that is below 1, as PyTorch's `clip_grad_norm_`.
+fn clip_factor(norm: f64, max_norm: f64) -> f64 {
+    (max_norm / (norm + 1e-6)).min(1.0)
+}
+
+/// The rate of each group where the schedule stands at `factor`.
+pub fn learning_rates(recipe: &Recipe, factor: f64) -> ModuleLearningRate {
+    let base = recipe.learning_rate;
+    ModuleLrScheduler::new(base * factor)
+        .with_group(group(HEAD), recipe.head_learning_rate.unwrap_or(base) * factor)
+        .with_group(group(POOLING), recipe.pooling_learning_rate.unwrap_or(base) * factor)
+        .step()
+}
+
+struct SumOfSquares<'a> {
+    gradients: &'a GradientsParams,
+    sum: f64,
+}
+
+impl ModuleVisitor for SumOfSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.sum += sum_of_squares(gradient);
+        }
+    }
+}
+
+fn group(pattern: &str) -> ParamGroup {
+    ParamGroup::from_regex(pattern).expect("the pattern is valid") // INVARIANT: patterns are constants of this file
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_gradients_above_the_largest_norm_are_scaled() {
+        assert_eq!(clip_factor(0.5, 1.0), 1.0);
+        assert_eq!(clip_factor(0.0, 1.0), 1.0);
+        // 1 / (4 + 0.000001)
+        assert!((clip_factor(4.0, 1.0) - 0.249_999_937_5).abs() < 1e-12);
+    }
+}

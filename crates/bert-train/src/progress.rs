@@ -1,0 +1,130 @@
+//! A run as a person follows it: one live line on a terminal, plain lines elsewhere.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use bert_heads::SequenceClassifier;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::{
+    error::Result,
+    fine_tune::{EpochReport, Observer, StepReport},
+};
+
+/// How often a plain line is written where there is no terminal.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Writes to standard error how a run goes: loss, learning rate, examples per second and time left.
+#[derive(Debug)]
+pub struct Progress {
+    line: ProgressBar,
+    /// When the last plain line was written, since the first batch.
+    written: Duration,
+    /// The mean loss of the steps since the last epoch, weighted towards the latest.
+    loss: Option<f64>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Progress {
+    /// Progress on standard error.
+    pub fn new() -> Self {
+        let line = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        line.set_style(
+            ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        );
+        Self { line, written: Duration::ZERO, loss: None }
+    }
+
+    /// A line of its own, above the live one where there is one.
+    fn say(&self, text: &str) {
+        if self.line.is_hidden() {
+            // Nothing can be done about a closed standard error, and a run must not end for it.
+            let _ = writeln!(io::stderr(), "{text}");
+        } else {
+            self.line.println(text);
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn notice(&mut self, text: &str) {
+        self.say(text);
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        let loss = self.loss.map_or(report.loss, |mean| 0.95 * mean + 0.05 * report.loss);
+        self.loss = Some(loss);
+        let seconds = report.elapsed.as_secs_f64();
+        let done = report.step + 1;
+        let left = seconds / done as f64 * (report.total_steps - done) as f64;
+        let message = format!(
+            "epoch {}  loss {loss:.4}  lr {:.2e}  {:.1} examples/s  {} left",
+            report.epoch,
+            report.learning_rate,
+            report.rows as f64 / seconds,
+            clock(left)
+        );
+        if self.line.is_hidden() {
+            if report.step == 0 || report.elapsed - self.written >= PLAIN_INTERVAL {
+                self.written = report.elapsed;
+                self.say(&format!("step {done}/{}  {message}", report.total_steps));
+            }
+        } else {
+            self.line.set_length(report.total_steps as u64);
+            self.line.set_position(done as u64);
+            self.line.set_message(message);
+        }
+    }
+
+    fn epoch(&mut self, report: &EpochReport, _model: &SequenceClassifier) -> Result<()> {
+        let dev = &report.dev;
+        self.say(&format!(
+            "epoch {}: training loss {:.4}, dev loss {:.4}, accuracy {:.4}, macro F1 {:.4}{}",
+            report.epoch,
+            report.train_loss,
+            dev.loss,
+            dev.accuracy,
+            dev.f1_macro,
+            if report.best { " (best so far)" } else { "" }
+        ));
+        self.loss = None;
+        Ok(())
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.line.finish_and_clear();
+    }
+}
+
+/// Seconds as `1:02:03` or `2:03`.
+fn clock(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_shows_hours_where_there_are_some() {
+        assert_eq!(clock(0.4), "0:00");
+        assert_eq!(clock(59.6), "1:00");
+        assert_eq!(clock(3723.0), "1:02:03");
+    }
+}

@@ -1,0 +1,92 @@
+//! The numbers of a fine-tuning run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How a model is fine-tuned. The defaults are the published recipe.
+///
+/// AdamW with betas 0.9 and 0.999, epsilon 1e-8 and bias correction; no decay on biases and norms; linear warm-up, then
+/// linear decay to 0; gradients clipped by their global norm.
+///
+/// # Source
+/// Devlin et al. (arXiv:1810.04805), appendix A.3, for batch size, rates, epochs and warm-up; Mosbach, Andriushchenko,
+/// Klakow (arXiv:2006.04884) for why bias correction matters; Loshchilov, Hutter (arXiv:1711.05101) for AdamW.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Recipe {
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// The highest learning rate, reached at the end of warm-up.
+    #[serde(rename = "lr")]
+    pub learning_rate: f64,
+    /// The highest learning rate of the head; `None` is that of the encoder.
+    #[serde(rename = "head_lr", skip_serializing_if = "Option::is_none")]
+    pub head_learning_rate: Option<f64>,
+    /// The highest learning rate of the pooling and the layer mixture; `None` is that of the encoder.
+    #[serde(rename = "pooling_lr", skip_serializing_if = "Option::is_none")]
+    pub pooling_learning_rate: Option<f64>,
+    /// Rows a step.
+    pub batch_size: usize,
+    /// The share of the steps in which the rate rises, in `[0, 1]`.
+    pub warmup_ratio: f64,
+    /// The share of a weight that is taken off each step, times the learning rate.
+    pub weight_decay: f64,
+    /// The largest global norm of the gradients; larger ones are scaled down to it.
+    pub max_grad_norm: f64,
+    /// What every random draw depends on.
+    pub seed: u64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            learning_rate: 5e-5,
+            head_learning_rate: None,
+            pooling_learning_rate: None,
+            batch_size: 32,
+            warmup_ratio: 0.1,
+            weight_decay: 0.01,
+            max_grad_norm: 1.0,
+            seed: 0,
+        }
+    }
+}
+
+impl Recipe {
+    /// Refuses what no run can be made with.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] with the value, and the range that is expected.
+    pub fn check(&self) -> Result<()> {
+        let positive = "a number above 0";
+        let rates = [
+            ("lr", Some(self.learning_rate)),
+            ("head-lr", self.head_learning_rate),
+            ("pooling-lr", self.pooling_learning_rate),
+            ("max-grad-norm", Some(self.max_grad_norm)),
+        ];
+        for (key, value) in rates {
+            if let Some(value) = value.filter(|value| !(*value > 0.0 && value.is_finite())) {
+                return Err(refuse(key, value, positive));
+            }
+        }
+        for (key, value) in [("epochs", self.epochs), ("batch-size", self.batch_size)] {
+            if value == 0 {
+                return Err(refuse(key, value, "a whole number from 1"));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.warmup_ratio) {
+            return Err(refuse("warmup-ratio", self.warmup_ratio, "a share from 0 to 1"));
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return Err(refuse("weight-decay", self.weight_decay, "a number from 0"));
+        }
+        Ok(())
+    }
+}
+
+fn refuse(key: &'static str, got: impl ToString, expected: &'static str) -> Error {
+    Error::Recipe { key, got: got.to_string(), expected }
+}

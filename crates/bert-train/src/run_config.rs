@@ -1,0 +1,123 @@
+//! A run as a file describes it: what `bert train RUN.toml` reads and what every run writes down before its first step.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bert_heads::PoolingKind;
+use serde::{Deserialize, Serialize};
+use toml::de::DeTable;
+
+use crate::{
+    closest::closest,
+    columns::Columns,
+    error::{Error, Result},
+    format::Format,
+    recipe::Recipe,
+};
+
+/// Everything that a run is made of, besides the directory it writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    /// The checkpoint to start from, a directory in Hugging Face's layout.
+    pub model: PathBuf,
+    /// The training rows.
+    pub train: PathBuf,
+    /// The dev rows; without them, a share of the training rows is held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev: Option<PathBuf>,
+    /// The share of the training rows that is held out where there are no dev rows, in (0, 1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev_fraction: Option<f64>,
+    /// The format of both files; without it, their extensions tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// Which columns are text and which is the label.
+    #[serde(flatten)]
+    pub columns: Columns,
+    /// How a text's hidden states become one vector.
+    #[serde(default)]
+    pub pooling: PoolingKind,
+    /// The most tokens of a text; without it, the smaller of 512 and what the model has positions for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+    /// The numbers of the run.
+    #[serde(flatten)]
+    pub recipe: Recipe,
+}
+
+/// The keys of a run file, at the top level.
+const KEYS: [&str; 19] = [
+    "model",
+    "train",
+    "dev",
+    "dev_fraction",
+    "format",
+    "text",
+    "label",
+    "header",
+    "pooling",
+    "max_length",
+    "epochs",
+    "lr",
+    "head_lr",
+    "pooling_lr",
+    "batch_size",
+    "warmup_ratio",
+    "weight_decay",
+    "max_grad_norm",
+    "seed",
+];
+
+impl RunConfig {
+    /// A run with every default.
+    pub fn new(model: impl Into<PathBuf>, train: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            train: train.into(),
+            dev: None,
+            dev_fraction: None,
+            format: None,
+            columns: Columns::default(),
+            pooling: PoolingKind::default(),
+            max_length: None,
+            recipe: Recipe::default(),
+        }
+    }
+
+    /// Reads a run file.
+    ///
+    /// # Errors
+    /// When the file can't be read, is no TOML, or holds an unknown key or a value of another kind: with file and line.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let refuse = |span: Option<std::ops::Range<usize>>, message: String| Error::RunFile {
+            path: path.into(),
+            line: 1 + text[..span.map_or(0, |span| span.start)].matches('\n').count(),
+            message,
+        };
+        let table = DeTable::parse(&text)
+            .map_err(|error| refuse(error.span(), error.message().to_owned()))?;
+        for key in table.get_ref().keys() {
+            let name: &str = key.get_ref();
+            if !KEYS.contains(&name) {
+                let suggestion = closest(name, KEYS).map_or_else(
+                    || format!("expected one of {}", KEYS.join(", ")),
+                    |key| format!("did you mean {key:?}?"),
+                );
+                return Err(refuse(
+                    Some(key.span()),
+                    format!("unknown key {name:?}: {suggestion}"),
+                ));
+            }
+        }
+        toml::from_str(&text).map_err(|error| refuse(error.span(), error.message().to_owned()))
+    }
+
+    /// The run as a run file.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a run is a TOML table") // INVARIANT: plain values under string keys
+    }
+}

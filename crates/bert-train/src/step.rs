@@ -1,0 +1,42 @@
+//! One step of training: forward, backward, clipping, update.
+
+use bert_core::EncoderInput;
+use bert_heads::{CrossEntropy, SequenceClassifier};
+use bert_kernels::random::Key;
+use burn::{lr_scheduler::module_lr_scheduler::ModuleLearningRate, optim::GradientsParams};
+
+use crate::optimizer::Optimizer;
+
+/// A model after a step, and what the step saw.
+#[derive(Debug)]
+pub struct Step {
+    /// The model with its new weights.
+    pub model: SequenceClassifier,
+    /// The mean loss of the batch, before the step.
+    pub loss: f64,
+    /// The global norm of the gradients, before clipping.
+    pub grad_norm: f64,
+}
+
+/// Takes one step on a batch. Where the loss is no finite number, the weights stay as they are.
+///
+/// `dropout` is the key of the pass; with `None` nothing is dropped.
+///
+/// # Panics
+/// When the number of labels is not the number of sequences, or `model` is not on a device with autodiff.
+pub fn train_step(
+    model: SequenceClassifier,
+    optimizer: &mut Optimizer,
+    (input, labels): (&EncoderInput, &[Option<u32>]),
+    dropout: Option<Key>,
+    rates: ModuleLearningRate,
+) -> Step {
+    let loss = CrossEntropy::default().forward(model.forward(input, dropout), labels);
+    let value = f64::from(loss.clone().into_scalar::<f32>());
+    if !value.is_finite() {
+        return Step { model, loss: value, grad_norm: f64::NAN };
+    }
+    let gradients = GradientsParams::from_grads(loss.backward(), &model);
+    let (model, grad_norm) = optimizer.step(model, gradients, rates);
+    Step { model, loss: value, grad_norm }
+}

@@ -1,0 +1,210 @@
+//! A classifier of texts with everything that applying it needs, in a directory and out of one.
+
+use std::path::Path;
+
+use bert_core::{
+    Bert, BertConfig, Encoding, Tokenizer, initialise, write_atomically, write_safetensors,
+};
+use bert_heads::{PoolingKind, SequenceClassifier};
+use burn::{module::Module, tensor::Device};
+use serde_json::json;
+
+use crate::{
+    data_set::DataSet,
+    encode::encode,
+    error::{Error, Result},
+    examples::Example,
+    labels::LabelMap,
+    model_dir::{ModelDir, SETTINGS_FILE, Settings},
+};
+
+/// A classifier with its tokenizer, labels and settings.
+#[derive(Debug, Clone)]
+pub struct TextClassifier {
+    /// Encoder, pooling and head.
+    pub model: SequenceClassifier,
+    /// The encoder's config; its `id2label` are the labels.
+    pub config: BertConfig,
+    /// From text to ids.
+    pub tokenizer: Tokenizer,
+    /// The labels by id.
+    pub labels: LabelMap,
+    /// How it is put together and fed.
+    pub settings: Settings,
+}
+
+impl TextClassifier {
+    /// A classifier to be trained, from the checkpoint in `dir`, and a line for each thing that was made new or dropped.
+    ///
+    /// What the checkpoint holds of pooling and head is kept where pooling and labels agree.
+    ///
+    /// # Errors
+    /// When the directory holds no BERT, or its weights, config and tokenizer do not belong together.
+    pub fn from_checkpoint(
+        dir: &Path,
+        labels: impl FnOnce(&[String]) -> Result<LabelMap>,
+        settings: Settings,
+        seed: u64,
+        device: &Device,
+    ) -> Result<(Self, Vec<String>)> {
+        let base = ModelDir::open(dir)?;
+        let labels = labels(base.config.id2label.as_deref().unwrap_or_default())?;
+        let same_pooling =
+            base.settings.as_ref().map_or(settings.pooling == PoolingKind::Cls, |own| {
+                own.pooling == settings.pooling && own.layer_mixture == settings.layer_mixture
+            });
+        let same_labels = base.config.id2label.as_deref() == Some(labels.names());
+        let keep_head = base.has("classifier.weight") && same_pooling && same_labels;
+
+        let mut notices = vec![];
+        let kind = settings.pooling;
+        let keep_pooling = same_pooling
+            && match kind {
+                PoolingKind::Cls => base.has("pooler.dense.weight"),
+                _ => base.settings.is_some(),
+            };
+        if kind == PoolingKind::Cls && !keep_pooling {
+            notices.push(format!("{} has no pooler: made a new one, normal(0.02)", dir.display()));
+        }
+        if base.has("classifier.weight") && !keep_head {
+            let why = if same_labels { "pooling" } else { "labels" };
+            notices.push(format!("classifier.* of {} was dropped: other {why}", dir.display()));
+        }
+        let is_new = |name: &str| match name.split('.').next() {
+            Some("classifier") => !keep_head,
+            Some("pooler" | "pooling" | "layer_mixture") => !keep_pooling,
+            _ => false,
+        };
+        let model = build(&base, &settings, labels.len(), seed, is_new, device)?;
+        let ModelDir { config, tokenizer, .. } = base;
+        Ok((Self { model, config, tokenizer, labels, settings }, notices))
+    }
+
+    /// A classifier to be trained from nothing: `dir` gives config and tokenizer, all weights are drawn from `seed`.
+    ///
+    /// # Errors
+    /// When config and tokenizer can't be read, or do not belong together.
+    pub fn from_scratch(
+        dir: &Path,
+        labels: LabelMap,
+        settings: Settings,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        let config = BertConfig::load(dir)?;
+        let tokenizer = Tokenizer::load(dir)?;
+        tokenizer.check_vocabulary(&config)?;
+        let bert = initialise(Bert::new(&config, device), "", seed, config.initializer_range);
+        let model =
+            SequenceClassifier::new(bert, &config, settings.parts(labels.len()), seed, device);
+        Ok(Self { model, config, tokenizer, labels, settings })
+    }
+
+    /// Loads a classifier that was trained here, or Hugging Face's `BertForSequenceClassification`.
+    ///
+    /// # Errors
+    /// When the directory holds neither, or its files do not belong together.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let base = ModelDir::open(dir)?;
+        let labels = match &base.config.id2label {
+            Some(id2label) if base.has("classifier.weight") => LabelMap::of_model(id2label)?,
+            _ => return Err(Error::NoClassifier { path: dir.into() }),
+        };
+        let settings = match &base.settings {
+            Some(settings) => settings.clone(),
+            None => Settings::new(PoolingKind::Cls, base.config.max_length(None)?),
+        };
+        let model = build(&base, &settings, labels.len(), 0, |_| false, device)?.valid();
+        let ModelDir { config, tokenizer, .. } = base;
+        Ok(Self { model, config, tokenizer, labels, settings })
+    }
+
+    /// Writes everything but the weights.
+    ///
+    /// # Errors
+    /// When a file can't be written.
+    pub fn save_settings(&self, dir: &Path) -> Result<()> {
+        let mut config = self.config.clone();
+        config.id2label = Some(self.labels.names().to_vec());
+        // Only what Hugging Face computes the same way carries the name of its classifier.
+        let is_hugging_face =
+            self.settings.pooling == PoolingKind::Cls && !self.settings.layer_mixture;
+        let architecture =
+            if is_hugging_face { "BertForSequenceClassification" } else { "BertModel" };
+        config.extra.insert("architectures".into(), json!([architecture]));
+        write_atomically(dir.join("config.json"), config.to_json().as_bytes())?;
+        self.tokenizer.save(dir)?;
+        let settings =
+            serde_json::to_string_pretty(&self.settings).expect("settings are a JSON object"); // INVARIANT: plain values under string keys
+        write_atomically(dir.join(SETTINGS_FILE), (settings + "\n").as_bytes())?;
+        Ok(())
+    }
+
+    /// Writes the weights of `model`, which may be another than the classifier's own.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub fn save_weights(model: &SequenceClassifier, dir: &Path) -> Result<()> {
+        Ok(write_safetensors(dir.join("model.safetensors"), &model.named_parameters())?)
+    }
+
+    /// Encodes texts, and counts those that were cut to `max_length` tokens.
+    ///
+    /// # Errors
+    /// When `max_length` is more than the model has positions for, or less than the special tokens need.
+    pub fn encode(
+        &self,
+        examples: &[Example],
+        max_length: usize,
+    ) -> Result<(Vec<Encoding>, usize)> {
+        encode(&self.tokenizer, &self.config, examples, max_length)
+    }
+
+    /// Encodes labelled texts from the file `path`, and counts those that were cut.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); and for a label that training never saw.
+    pub fn data_set(
+        &self,
+        path: &Path,
+        examples: &[Example],
+        max_length: usize,
+    ) -> Result<(DataSet, usize)> {
+        let labels = self.labels.ids(path, examples)?;
+        let (encodings, truncated) = self.encode(examples, max_length)?;
+        Ok((DataSet { encodings, labels }, truncated))
+    }
+}
+
+/// Builds the classifier; parameters that are new stay at their starting values.
+fn build(
+    dir: &ModelDir,
+    settings: &Settings,
+    num_labels: usize,
+    seed: u64,
+    is_new: impl Fn(&str) -> bool,
+    device: &Device,
+) -> Result<SequenceClassifier> {
+    let bert = Bert::new(&dir.config, device);
+    let model =
+        SequenceClassifier::new(bert, &dir.config, settings.parts(num_labels), seed, device);
+    let expected: Vec<_> = model
+        .parameter_shapes()
+        .into_iter()
+        .map(|(name, shape)| (base_name(&name).to_owned(), shape))
+        .filter(|(name, _)| !is_new(name))
+        .collect();
+    dir.checkpoint.require(&expected)?;
+    let mut reader = dir.checkpoint.reader();
+    let model = model.set_parameters(|name, shape| match base_name(name) {
+        name if is_new(name) => Ok(None),
+        name => reader.take(name, shape).map(Some),
+    })?;
+    reader.finish()?;
+    Ok(model)
+}
+
+/// The name under which a checkpoint is asked for a parameter.
+fn base_name(name: &str) -> &str {
+    name.strip_prefix("bert.").unwrap_or(name)
+}

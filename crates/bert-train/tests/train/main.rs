@@ -1,0 +1,45 @@
+//! Training: against PyTorch step by step, and as a whole.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../../../bert-core/tests/reference/mod.rs"]
+mod reference;
+mod runs;
+mod steps;
+
+use bert_heads::PoolingKind;
+use bert_train::{Example, LabelMap, Settings, TextClassifier};
+use burn::tensor::Device;
+
+/// Hugging Face's classifier of the reference, whose three labels are LABEL_0 to LABEL_2.
+fn pretrained(device: &Device) -> TextClassifier {
+    TextClassifier::load(&reference::folder().join("tiny-bert-seqcls"), device).unwrap()
+}
+
+/// The tiny BERT of the reference with a new head for the labels bad and good.
+fn new_head(pooling: PoolingKind, seed: u64, device: &Device) -> TextClassifier {
+    let labels = |_: &[String]| LabelMap::of_model(&["bad".to_owned(), "good".to_owned()]);
+    let dir = reference::folder().join("tiny-bert");
+    let settings = Settings::new(pooling, 16);
+    TextClassifier::from_checkpoint(&dir, labels, settings, seed, device).unwrap().0
+}
+
+/// Texts of one to nine words of the reference's vocabulary; the label hangs on one of them.
+fn examples(count: usize) -> Vec<Example> {
+    let words = ["the", "movie", "was", "a", "film", "plot", "and", "is", "it", "this"];
+    let mut stream = bert_kernels::random::Stream::new(1, bert_kernels::random::Purpose::Sample, 0);
+    (0..count)
+        .map(|line| {
+            let label = ["bad", "good"][line % 2];
+            let mut text: Vec<&str> =
+                (0..stream.below(9)).map(|_| words[stream.below(10)]).collect();
+            text.insert(stream.below(text.len() + 1), label);
+            Example {
+                text: text.join(" "),
+                pair: None,
+                label: Some(label.to_owned()),
+                line: line + 1,
+            }
+        })
+        .collect()
+}
