@@ -1,0 +1,87 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use bert_train::{Column, Columns, Format};
+use clap::Args;
+
+/// Which columns of a labelled file are read.
+#[derive(Debug, Args)]
+pub struct LabelledColumns {
+    /// Column of the text: a name, or a number from 1; twice for a pair [default: all but the last]
+    #[arg(long, value_name = "COL")]
+    pub text: Vec<Column>,
+    /// Column of the label: a name, or a number from 1 [default: the last]
+    #[arg(long, value_name = "COL")]
+    pub label: Option<Column>,
+    /// The first row is a header (as it is wherever a column is given by name)
+    #[arg(long)]
+    pub header: bool,
+    /// tsv, csv, jsonl, json or txt [default: by the file's extension]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+}
+
+impl LabelledColumns {
+    /// The columns, each from `default` where it is not given.
+    pub fn or(&self, default: &Columns) -> Columns {
+        Columns {
+            text: if self.text.is_empty() { default.text.clone() } else { self.text.clone() },
+            label: self.label.clone().or_else(|| default.label.clone()),
+            header: self.header || default.header,
+        }
+    }
+}
+
+/// The texts that a trained model is applied to.
+#[derive(Debug, Args)]
+pub struct Texts {
+    /// File of texts
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Column of the text: a name, or a number from 1; twice for a pair [default: the first, as many as the model takes]
+    #[arg(long, value_name = "COL")]
+    pub column: Vec<Column>,
+    /// The first row is a header (as it is wherever a column is given by name)
+    #[arg(long)]
+    pub header: bool,
+    /// tsv, csv, jsonl, json or txt [default: by the file's extension]
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+}
+
+impl Texts {
+    /// The columns of the texts.
+    pub fn columns(&self) -> Columns {
+        Columns { text: self.column.clone(), label: None, header: self.header }
+    }
+}
+
+/// How a trained model is run.
+#[derive(Debug, Args)]
+pub struct Running {
+    /// Most tokens of a text; longer ones are cut [default: the model's]
+    #[arg(long, value_name = "N")]
+    pub max_length: Option<usize>,
+    /// Texts run together
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub batch_size: usize,
+    /// Backend to run on, see `bert devices`
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+}
+
+/// A whole number from 1.
+pub fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number from 1".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+/// Says on standard error that texts were cut.
+pub fn say_truncated(truncated: usize, rows: usize, max_length: usize) {
+    if truncated > 0 {
+        eprintln!("{truncated} of {rows} texts are longer than {max_length} tokens and were cut");
+    }
+}

@@ -1,0 +1,116 @@
+//! The program `bert`: fine-tunes BERT-family encoders and applies them.
+
+mod arguments;
+mod devices;
+mod embed;
+mod eval;
+mod inspect;
+mod predict;
+mod train;
+
+use std::{fmt, io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Fine-tune BERT-family encoders on any backend, in pure Rust.
+#[derive(Debug, Parser)]
+#[command(name = "bert", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv --pooling adaptive --out run
+  bert eval --model run --data test.tsv
+  bert predict --model run --text 'a film that lingers'
+  bert embed --model all-MiniLM-L6-v2 --input texts.txt --normalize > vectors.jsonl
+  bert inspect --model run
+
+Exit codes: 0 done, 1 failed while working, 2 bad input or usage, 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fine-tune a checkpoint on labelled texts
+    Train(Box<train::Train>),
+    /// Measure a trained model on labelled texts
+    Eval(eval::Eval),
+    /// Classify texts
+    Predict(predict::Predict),
+    /// Turn texts into vectors
+    Embed(embed::Embed),
+    /// Show what a model directory holds
+    Inspect(inspect::Inspect),
+    /// List the devices of the backends that were compiled in
+    Devices,
+}
+
+/// Why the program ends without having done its work.
+#[derive(Debug)]
+enum Failure {
+    /// What the libraries report.
+    Train(bert_train::Error),
+    /// A flag that no library knows of.
+    Usage(String),
+    /// Standard output or an input could not be used.
+    Io(io::Error),
+}
+
+impl From<bert_train::Error> for Failure {
+    fn from(error: bert_train::Error) -> Self {
+        Self::Train(error)
+    }
+}
+
+impl From<bert_core::Error> for Failure {
+    fn from(error: bert_core::Error) -> Self {
+        Self::Train(error.into())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Train(error) if error.is_bad_input() => 2,
+            Self::Usage(_) => 2,
+            Self::Train(_) | Self::Io(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) => f.write_str(message),
+            Self::Train(error) => error.fmt(f),
+            Self::Io(error) => write!(f, "input or output failed: {error}"),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Train(arguments) => arguments.run(),
+        Command::Eval(arguments) => arguments.run(),
+        Command::Predict(arguments) => arguments.run(),
+        Command::Embed(arguments) => arguments.run(),
+        Command::Inspect(arguments) => arguments.run(),
+        Command::Devices => devices::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has read enough, as `head` does.
+        Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! `bert train`.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use bert_heads::PoolingKind;
+use bert_train::{Progress, RunConfig, RunReport, run};
+use clap::Args;
+
+use crate::{Failure, arguments::LabelledColumns, devices::device};
+
+const EXAMPLES: &str = "\
+Examples:
+  # two columns, text TAB label, no header; a tenth of the rows is held out for dev
+  bert train --model all-MiniLM-L6-v2 --train train.tsv --out run
+
+  # columns by name, pairs, a dev file, adaptive pooling that learns faster than the encoder
+  bert train --model all-MiniLM-L6-v2 --train train.csv --dev dev.csv \\
+    --text question --text answer --label correct --pooling adaptive --pooling-lr 1e-3 --out run
+
+  # everything from a file; flags override it
+  bert train run.toml --seed 1 --out run-1
+
+Without --text and --label the last column is the label and all before it are text (two at most).
+The directory --out is a model in Hugging Face's layout: `bert eval`, `predict` and `embed` take it, and with
+--pooling cls so does transformers' AutoModelForSequenceClassification.";
+
+/// Fine-tune a checkpoint on labelled texts.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Train {
+    /// Run file with these settings; flags override it
+    run_file: Option<PathBuf>,
+    /// Checkpoint to start from: a directory in Hugging Face's layout
+    #[arg(long, value_name = "DIR", required_unless_present = "run_file")]
+    model: Option<PathBuf>,
+    /// Labelled training rows
+    #[arg(long, value_name = "FILE", required_unless_present = "run_file")]
+    train: Option<PathBuf>,
+    /// Labelled rows to evaluate on after each epoch
+    #[arg(long, value_name = "FILE", conflicts_with = "dev_fraction")]
+    dev: Option<PathBuf>,
+    /// Share of the training rows to hold out where there is no --dev [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    dev_fraction: Option<f64>,
+    #[command(flatten)]
+    columns: LabelledColumns,
+    /// cls, first, mean, max, attention or adaptive [default: cls]
+    #[arg(long, value_name = "POOLING")]
+    pooling: Option<PoolingKind>,
+    /// Passes over the training rows [default: 3]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Highest learning rate [default: 5e-5]
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Highest learning rate of the head [default: --lr]
+    #[arg(long, value_name = "RATE")]
+    head_lr: Option<f64>,
+    /// Highest learning rate of the pooling [default: --lr]
+    #[arg(long, value_name = "RATE")]
+    pooling_lr: Option<f64>,
+    /// Rows a step [default: 32]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// Most tokens of a text; longer ones are cut [default: 512, or what the model has positions for]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// What every random draw depends on [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Backend to train on, see `bert devices`
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Directory to write the trained model and the run's files to
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Replace the run that --out holds
+    #[arg(long)]
+    overwrite: bool,
+    /// Print one closing line of JSON on standard output and nothing else there
+    #[arg(long)]
+    json: bool,
+}
+
+impl Train {
+    /// Trains.
+    pub fn run(self) -> Result<(), Failure> {
+        let device = device(self.device.as_deref())?;
+        let config = self.config()?;
+        let report = run(&config, &self.out, self.overwrite, &device, &mut Progress::new())?;
+        let mut out = io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string(&report).map_err(io::Error::from)?)?;
+        } else {
+            self.print(&report, &mut out)?;
+        }
+        Ok(())
+    }
+
+    /// The run file, or the defaults, with the flags over it.
+    fn config(&self) -> Result<RunConfig, Failure> {
+        let mut config = match (&self.run_file, &self.model, &self.train) {
+            (Some(path), ..) => RunConfig::load(path)?,
+            (None, Some(model), Some(train)) => RunConfig::new(model, train),
+            _ => {
+                return Err(Failure::Usage(
+                    "expected a run file, or --model and --train".to_owned(),
+                ));
+            }
+        };
+        config.columns = self.columns.or(&config.columns);
+        fn set<T: Clone>(place: &mut T, flag: &Option<T>) {
+            if let Some(value) = flag {
+                place.clone_from(value);
+            }
+        }
+        set(&mut config.model, &self.model);
+        set(&mut config.train, &self.train);
+        set(&mut config.pooling, &self.pooling);
+        set(&mut config.recipe.epochs, &self.epochs);
+        set(&mut config.recipe.learning_rate, &self.lr);
+        set(&mut config.recipe.batch_size, &self.batch_size);
+        set(&mut config.recipe.seed, &self.seed);
+        if self.dev.is_some() || self.dev_fraction.is_some() {
+            config.dev.clone_from(&self.dev);
+            config.dev_fraction = self.dev_fraction;
+        }
+        config.format = self.columns.format.or(config.format);
+        config.max_length = self.max_length.or(config.max_length);
+        config.recipe.head_learning_rate = self.head_lr.or(config.recipe.head_learning_rate);
+        config.recipe.pooling_learning_rate =
+            self.pooling_lr.or(config.recipe.pooling_learning_rate);
+        Ok(config)
+    }
+
+    fn print(&self, report: &RunReport, out: &mut impl Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "best epoch {}: dev accuracy {:.4}, macro F1 {:.4}, Matthews {:.4}, loss {:.4}",
+            report.best_epoch,
+            report.dev.accuracy,
+            report.dev.f1_macro,
+            report.dev.matthews,
+            report.dev.loss
+        )?;
+        writeln!(
+            out,
+            "trained in {:.1} s ({:.1} examples/s); the model is in {}",
+            report.train_seconds,
+            report.examples_per_second,
+            self.out.display()
+        )
+    }
+}
