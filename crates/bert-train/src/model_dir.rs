@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     columns::Columns,
     error::{Error, Result},
+    recipe::Recipe,
 };
 
 /// The file that holds what Hugging Face's layout has no place for.
@@ -32,6 +33,9 @@ pub struct Settings {
     pub max_length: usize,
     /// The texts of a row: 1, or 2 for pairs.
     pub texts: usize,
+    /// The recipe that it was trained with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
 }
 
 impl Settings {
@@ -44,6 +48,7 @@ impl Settings {
             columns: Columns::default(),
             max_length,
             texts: 1,
+            recipe: None,
         }
     }
 

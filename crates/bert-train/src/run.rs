@@ -111,6 +111,7 @@ fn make_classifier(
     let settings = Settings {
         columns: config.columns.complete(&config.train, config.format)?,
         texts: if rows.train.iter().any(|row| row.pair.is_some()) { 2 } else { 1 },
+        recipe: Some(config.recipe.clone()),
         ..Settings::new(config.pooling, max_length)
     };
     let labels = |id2label: &[String]| LabelMap::of_training(&config.train, &rows.train, id2label);

@@ -1,0 +1,216 @@
+//! Bad input: one clear sentence with the place, exit code 2, and nothing lost.
+
+use std::{fs, process::Output};
+
+use crate::{Desk, reference, stderr, stdout, text};
+
+/// Asserts one line on standard error that begins with `error: ` and has all the parts, and the exit code.
+#[track_caller]
+fn assert_refused(output: &Output, code: i32, parts: &[&str]) {
+    let said = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert_eq!(stdout(output), "");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: "), "{said}");
+    for part in parts {
+        assert!(last.contains(part), "{part:?} is not in {last:?}");
+    }
+}
+
+#[test]
+fn no_such_file() {
+    let desk = Desk::new();
+    assert_refused(&desk.train(&["--dev", "nowhere.tsv"]), 2, &["nowhere.tsv"]);
+    assert_refused(&desk.train(&["--model", "nowhere"]), 2, &["nowhere"]);
+    assert!(!desk.path("run").exists());
+}
+
+#[test]
+fn a_directory_without_config() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("empty")).unwrap();
+    assert_refused(&desk.train(&["--model", "empty"]), 2, &["empty", "config.json"]);
+}
+
+#[test]
+fn a_config_that_is_no_json() {
+    let desk = Desk::new();
+    desk.copy_model("tiny-bert", "model");
+    desk.write("model/config.json", "{ hidden_size: 32");
+    assert_refused(&desk.train(&["--model", "model"]), 2, &["config.json", "JSON"]);
+}
+
+#[test]
+fn damaged_weights() {
+    let desk = Desk::new();
+    desk.copy_model("tiny-bert", "model");
+    let weights = fs::read(desk.path("model/model.safetensors")).unwrap();
+    desk.write("model/model.safetensors", &weights[..weights.len() / 2]);
+    assert_refused(&desk.train(&["--model", "model"]), 2, &["model.safetensors", "damaged"]);
+    let mut oversized = u64::MAX.to_le_bytes().to_vec();
+    oversized.extend(&weights[8..]);
+    desk.write("model/model.safetensors", oversized);
+    assert_refused(&desk.train(&["--model", "model"]), 2, &["model.safetensors"]);
+}
+
+#[test]
+fn a_checkpoint_of_another_architecture() {
+    let desk = Desk::new();
+    desk.copy_model("tiny-bert", "model");
+    let config = fs::read_to_string(desk.path("model/config.json")).unwrap();
+    let other = config.replace("\"model_type\": \"bert\"", "\"model_type\": \"roberta\"");
+    assert_ne!(config, other);
+    desk.write("model/config.json", other);
+    assert_refused(&desk.train(&["--model", "model"]), 2, &["model_type", "roberta", "bert"]);
+}
+
+#[test]
+fn tensors_that_are_missing_or_of_another_shape() {
+    let desk = Desk::new();
+    for (file, tensor) in [
+        ("missing_one_tensor.safetensors", "encoder.layer.1.attention.self.value.weight"),
+        ("wrong_shape.safetensors", "encoder.layer.0.intermediate.dense.weight"),
+    ] {
+        desk.copy_model("tiny-bert", "model");
+        let variant = reference().join("tiny-bert-variants").join(file);
+        fs::copy(variant, desk.path("model/model.safetensors")).unwrap();
+        assert_refused(&desk.train(&["--model", "model"]), 2, &[tensor]);
+    }
+}
+
+#[test]
+fn a_tokenizer_larger_than_the_embedding() {
+    let desk = Desk::new();
+    desk.copy_model("tiny-bert", "model");
+    let config = fs::read_to_string(desk.path("model/config.json")).unwrap();
+    let size = serde_json::from_str::<serde_json::Value>(&config).unwrap()["vocab_size"].clone();
+    desk.write(
+        "model/config.json",
+        config.replace(&format!("\"vocab_size\": {size}"), "\"vocab_size\": 20"),
+    );
+    assert_refused(&desk.train(&["--model", "model"]), 2, &["20", &size.to_string()]);
+}
+
+#[test]
+fn a_row_with_too_few_columns() {
+    let desk = Desk::new();
+    desk.write("train.tsv", "a film\tgood\na plot\tbad\nno label\nit\tgood\n");
+    assert_refused(&desk.train(&[]), 2, &["train.tsv", "line 3", "2 columns", "1"]);
+}
+
+#[test]
+fn invalid_utf8() {
+    let desk = Desk::new();
+    desk.write("train.tsv", b"a film\tgood\na \xff plot\tbad\n");
+    assert_refused(&desk.train(&[]), 2, &["train.tsv", "line 2", "UTF-8"]);
+}
+
+#[test]
+fn an_unknown_label_in_dev() {
+    let desk = Desk::new();
+    desk.write("dev.tsv", "a film\tgood\na plot\tmixed\n");
+    assert_refused(&desk.train(&["--dev", "dev.tsv"]), 2, &["dev.tsv", "line 2", "mixed", "good"]);
+}
+
+#[test]
+fn an_empty_file() {
+    let desk = Desk::new();
+    desk.write("train.tsv", "");
+    assert_refused(&desk.train(&[]), 2, &["train.tsv", "no row"]);
+}
+
+#[test]
+fn the_wrong_column_taken_for_the_label() {
+    let desk = Desk::new();
+    let rows =
+        (0..40).map(|i| format!("{}\tthe movie number {i} was great\n", ["good", "bad"][i % 2]));
+    desk.write("train.tsv", rows.collect::<String>());
+    assert_refused(&desk.train(&[]), 2, &["train.tsv", "--label 1", "--text 2"]);
+    let right = desk.train(&["--label", "1", "--text", "2"]);
+    assert_eq!(right.status.code(), Some(0), "{}", stderr(&right));
+}
+
+#[test]
+fn a_directory_that_holds_a_run() {
+    let desk = Desk::new();
+    assert!(desk.train(&[]).status.success());
+    let weights = fs::read(desk.path("run/model.safetensors")).unwrap();
+    assert_refused(&desk.train(&[]), 2, &["run", "--overwrite"]);
+    assert_eq!(fs::read(desk.path("run/model.safetensors")).unwrap(), weights);
+    assert!(desk.train(&["--overwrite"]).status.success());
+    let onto = desk.train(&["--model", "run", "--overwrite"]);
+    assert_refused(&onto, 2, &["run", "starts from"]);
+}
+
+#[test]
+fn a_loss_that_is_no_number() {
+    let desk = Desk::new();
+    let output = desk.train(&["--lr", "1e30"]);
+    assert_refused(&output, 1, &["step", "learning rate"]);
+}
+
+#[test]
+fn flags_that_cannot_be_followed() {
+    let desk = Desk::new();
+    for (flags, parts) in [
+        (["--lr", "0"], ["lr", "above 0"]),
+        (["--lr=-1", "--header"], ["lr", "above 0"]),
+        (["--batch-size", "0"], ["batch-size", "from 1"]),
+        (["--epochs", "0"], ["epochs", "from 1"]),
+        (["--max-length", "65"], ["65", "64"]),
+        (["--dev-fraction", "1.5"], ["dev fraction", "1.5"]),
+        (["--device", "toaster"], ["toaster", "flex"]),
+    ] {
+        assert_refused(&desk.train(&flags), 2, &parts);
+    }
+    let output = desk.train(&["--pooling", "avg"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("adaptive"), "{}", stderr(&output));
+}
+
+#[test]
+fn out_that_cannot_be_made() {
+    let desk = Desk::new();
+    desk.write("file", "");
+    let model = reference().join("tiny-bert");
+    let output =
+        desk.bert(&["train", "--model", text(&model), "--train", "train.tsv", "--out", "file/run"]);
+    assert_refused(&output, 2, &["file/run"]);
+}
+
+#[test]
+fn run_files_that_cannot_be_followed() {
+    let desk = Desk::new();
+    for (content, parts) in [
+        ("model = \"m\"\ntrain = \"t\"\nepoch = 3\n", ["line 3", "epochs"]),
+        ("model = \"m\"\ntrain = 3\n", ["run.toml", "string"]),
+        ("model = \n", ["line 1", "run.toml"]),
+    ] {
+        desk.write("run.toml", content);
+        assert_refused(&desk.bert(&["train", "run.toml", "--out", "run"]), 2, &parts);
+    }
+}
+
+#[test]
+fn models_without_what_is_asked_of_them() {
+    let desk = Desk::new();
+    let bert = reference().join("tiny-bert");
+    let output = desk.bert(&["predict", "--model", text(&bert), "--text", "a"]);
+    assert_refused(&output, 2, &["tiny-bert", "no classifier"]);
+    desk.copy_model("tiny-bert", "model");
+    fs::copy(
+        reference().join("tiny-bert-variants/no_pooler.safetensors"),
+        desk.path("model/model.safetensors"),
+    )
+    .unwrap();
+    desk.write("texts.txt", "a film\n");
+    let output =
+        desk.bert(&["embed", "--model", "model", "--input", "texts.txt", "--pooling", "cls"]);
+    assert_refused(&output, 2, &["model", "cls"]);
+    let output = desk.train(&["--model", "model"]);
+    assert!(
+        output.status.success() && stderr(&output).contains("no pooler"),
+        "{}",
+        stderr(&output)
+    );
+}

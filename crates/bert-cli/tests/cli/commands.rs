@@ -1,0 +1,97 @@
+//! Commands that do their work.
+
+use crate::{Desk, json, reference, stderr, stdout, text};
+
+#[test]
+fn train_eval_predict_embed_inspect() {
+    let desk = Desk::new();
+    let report = json(&desk.train(&["--json", "--lr", "1e-3", "--pooling", "adaptive"]));
+    for key in ["accuracy", "f1_macro", "f1_micro", "f1", "matthews", "loss"] {
+        assert!(report["dev"][key].is_f64(), "{report}");
+        assert!(report["last"][key].is_f64(), "{report}");
+    }
+    assert!(report["best_epoch"].is_u64() && report["train_seconds"].is_f64());
+    assert!(report["examples_per_second"].is_f64());
+
+    let metrics = json(&desk.bert(&["eval", "--model", "run", "--data", "train.tsv", "--json"]));
+    assert_eq!(metrics["rows"], 40);
+    assert!(metrics["accuracy"].as_f64().unwrap() >= 0.5);
+
+    let answer = json(&desk.bert(&["predict", "--model", "run", "--text", "a bad \"plot\""]));
+    assert_eq!(answer["text"], "a bad \"plot\"");
+    let probabilities = answer["probabilities"].as_object().unwrap();
+    let sum: f64 = probabilities.values().map(|p| p.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9 && probabilities.len() == 2);
+    assert!(probabilities.contains_key(answer["label"].as_str().unwrap()));
+
+    desk.write("texts.txt", "the film\n\nit is very good\n");
+    let output = desk.bert(&["predict", "--model", "run", "--input", "texts.txt"]);
+    assert_eq!(stdout(&output).lines().count(), 2, "{}", stderr(&output));
+    let output = desk.bert(&["embed", "--model", "run", "--input", "texts.txt", "--normalize"]);
+    let lines: Vec<serde_json::Value> =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[1]["text"], "it is very good");
+    let norm: f64 =
+        lines[1]["embedding"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap().powi(2)).sum();
+    assert!((norm - 1.0).abs() < 1e-5);
+
+    let shown = stdout(&desk.bert(&["inspect", "--model", "run"]));
+    assert!(shown.contains("2 layers, hidden 32") && shown.contains("bad, good"), "{shown}");
+    assert!(stdout(&desk.bert(&["devices"])).contains("flex"));
+}
+
+/// A classifier of Hugging Face's is evaluated as it is; its logits are the reference's.
+#[test]
+fn a_plain_hugging_face_classifier_is_applied() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert-seqcls");
+    let text_of = "the movie was great !";
+    let answer = json(&desk.bert(&["predict", "--model", text(&model), "--text", text_of]));
+    let file = std::fs::read_to_string(reference().join("tiny_bert.json")).unwrap();
+    let reference: serde_json::Value = serde_json::from_str(&file).unwrap();
+    let logits = reference["sequence_classification"]["logits"][0].as_array().unwrap();
+    let powers: Vec<f64> = logits.iter().map(|l| l.as_f64().unwrap().exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    for (id, power) in powers.iter().enumerate() {
+        let got = answer["probabilities"][format!("LABEL_{id}")].as_f64().unwrap();
+        assert!((got - power / sum).abs() < 2e-5, "{answer}");
+    }
+}
+
+#[test]
+fn a_run_file_says_the_same_as_flags() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert");
+    desk.write(
+        "run.toml",
+        format!(
+            "model = {:?}\ntrain = \"train.tsv\"\nepochs = 9\npooling = \"max\"\n",
+            text(&model)
+        ),
+    );
+    let from_file =
+        json(&desk.bert(&["train", "run.toml", "--epochs", "2", "--out", "a", "--json"]));
+    let from_flags = json(&desk.train(&["--pooling", "max", "--json"]));
+    assert_eq!(from_file["dev"], from_flags["dev"]);
+    // What a run wrote down repeats it.
+    let again = json(&desk.bert(&["train", "run/run.toml", "--out", "b", "--json"]));
+    assert_eq!(again["dev"], from_flags["dev"]);
+}
+
+#[test]
+fn long_texts_are_cut_and_counted() {
+    let desk = Desk::new();
+    let output = desk.train(&["--max-length", "4"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("longer than 4 tokens and were cut"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_teaches_with_examples() {
+    let desk = Desk::new();
+    for command in ["train", "eval", "predict", "embed", "inspect"] {
+        let output = desk.bert(&[command, "--help"]);
+        assert!(output.status.success() && stdout(&output).contains("--model"), "{command}");
+    }
+    assert!(stdout(&desk.bert(&["--help"])).contains("bert train --model"));
+}

@@ -1,0 +1,90 @@
+//! What CI runs, a person can run: `cargo xtask ci`.
+
+use std::{
+    env,
+    process::{Command, ExitCode},
+};
+
+use clap::{Parser, Subcommand};
+
+/// Checks, tests and fixtures of the workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Formatting and lints
+    Check,
+    /// Every test, on every CPU backend, in one build
+    Test,
+    /// Every example, as the README runs it
+    Examples,
+    /// The PyTorch reference that the parity tests compare with (needs Python with torch, transformers and safetensors)
+    Fixtures {
+        /// Python with the packages
+        #[arg(long, default_value = "python3")]
+        python: String,
+        /// A directory with all-MiniLM-L6-v2
+        #[arg(long)]
+        minilm: String,
+    },
+    /// Check and test
+    Ci,
+}
+
+/// One build for tests and lints: every CPU backend.
+const FEATURES: [&str; 3] = ["--workspace", "--features", "ndarray"];
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Check => check(),
+        Task::Test => test(),
+        Task::Examples => examples(),
+        Task::Fixtures { python, minilm } => {
+            let script = "crates/bert-core/tests/reference/make_reference.py";
+            run(Command::new(python).args([script, &minilm]))
+        }
+        Task::Ci => check().and_then(|()| test()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check() -> Result<(), String> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo()
+        .args(["clippy", "--release", "--all-targets"])
+        .args(FEATURES)
+        .args(["--", "-D", "warnings"]))
+}
+
+fn test() -> Result<(), String> {
+    run(cargo().args(["test", "--release"]).args(FEATURES))
+}
+
+fn examples() -> Result<(), String> {
+    run(cargo().args(["run", "--release", "--example", "adaptive_pooling"]))
+}
+
+fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let shown = format!("{command:?}").replace('"', "");
+    eprintln!("$ {shown}");
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{shown}: {status}")),
+        Err(error) => Err(format!("{shown} could not be started: {error}")),
+    }
+}
