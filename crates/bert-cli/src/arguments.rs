@@ -1,9 +1,11 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bert_train::{Column, Columns, Format};
+use bert_train::{Column, Columns, Example, Examples, Format};
 use clap::Args;
+
+use crate::Failure;
 
 /// Which columns of a labelled file are read.
 #[derive(Debug, Args)]
@@ -50,10 +52,26 @@ pub struct Texts {
     pub format: Option<Format>,
 }
 
+/// How many texts of a file are held at once.
+const PART: usize = 4096;
+
 impl Texts {
-    /// The columns of the texts.
-    pub fn columns(&self) -> Columns {
-        Columns { text: self.column.clone(), label: None, header: self.header }
+    /// Reads the file part by part, `texts` a row where no column is given, and hands each part to `apply`.
+    pub fn in_parts(
+        &self,
+        path: &Path,
+        texts: usize,
+        mut apply: impl FnMut(&[Example]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let columns = Columns { text: self.column.clone(), label: None, header: self.header };
+        let mut examples = Examples::unlabelled(path, self.format, &columns, texts)?;
+        loop {
+            let part = examples.by_ref().take(PART).collect::<bert_train::Result<Vec<_>>>()?;
+            if part.is_empty() {
+                return Ok(());
+            }
+            apply(&part)?;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bert_heads::PoolingKind;
-use bert_train::{Embedder, Examples};
+use bert_train::Embedder;
 use clap::Args;
 use serde_json::json;
 
@@ -15,9 +15,6 @@ use crate::{
     arguments::{Running, Texts, say_truncated},
     devices::device,
 };
-
-/// How many texts of a file are held at once.
-const CHUNK: usize = 4096;
 
 /// Turn texts into vectors: one line of JSON a text.
 #[derive(Debug, Args)]
@@ -46,28 +43,19 @@ impl Embed {
         let device = device(self.running.device.as_deref())?;
         let embedder = Embedder::load(&self.model, self.pooling, &device)?;
         let max_length = self.running.max_length.unwrap_or(embedder.max_length());
-        let columns = self.texts.columns();
-        let texts = columns.text.len().max(1);
-        let mut examples = Examples::unlabelled(path, self.texts.format, &columns, texts)?;
+        let texts = self.texts.column.len().max(1);
         let mut out = io::stdout().lock();
         let (mut rows, mut truncated) = (0, 0);
-        loop {
-            let chunk = examples.by_ref().take(CHUNK).collect::<bert_train::Result<Vec<_>>>()?;
-            if chunk.is_empty() {
-                break;
-            }
-            let (vectors, cut) = embedder.embed(
-                &chunk,
-                self.normalize,
-                max_length,
-                self.running.batch_size,
-                &device,
-            )?;
-            (rows, truncated) = (rows + chunk.len(), truncated + cut);
-            for (example, vector) in chunk.iter().zip(vectors) {
+        self.texts.in_parts(path, texts, |part| {
+            let batch_size = self.running.batch_size;
+            let (vectors, cut) =
+                embedder.embed(part, self.normalize, max_length, batch_size, &device)?;
+            (rows, truncated) = (rows + part.len(), truncated + cut);
+            for (example, vector) in part.iter().zip(vectors) {
                 writeln!(out, "{}", json!({ "text": example.text, "embedding": vector }))?;
             }
-        }
+            Ok(())
+        })?;
         say_truncated(truncated, rows, max_length);
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use bert_train::{Example, Examples, TextClassifier};
+use bert_train::{Example, TextClassifier};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -14,9 +14,6 @@ use crate::{
     arguments::{Running, Texts, say_truncated},
     devices::device,
 };
-
-/// How many texts of a file are held at once.
-const CHUNK: usize = 4096;
 
 /// Classify texts: one line of JSON a text.
 #[derive(Debug, Args)]
@@ -73,17 +70,7 @@ impl Predict {
         match (self.one, &self.texts.input) {
             (Some(text), _) => predict(&[Example { text, pair: self.pair, label: None, line: 1 }])?,
             (None, Some(path)) => {
-                let columns = self.texts.columns();
-                let texts = classifier.settings.texts;
-                let mut examples = Examples::unlabelled(path, self.texts.format, &columns, texts)?;
-                loop {
-                    let chunk =
-                        examples.by_ref().take(CHUNK).collect::<bert_train::Result<Vec<_>>>()?;
-                    if chunk.is_empty() {
-                        break;
-                    }
-                    predict(&chunk)?;
-                }
+                self.texts.in_parts(path, classifier.settings.texts, &mut predict)?;
             }
             (None, None) => return Err(Failure::Usage("expected --text or --input".to_owned())),
         }

@@ -60,12 +60,16 @@ impl<'a> TensorReader<'a> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::checkpoint::write_safetensors;
+    use crate::checkpoint::{NamedTensor, write_safetensors};
 
     fn with_checkpoint(names: &[&str], test: impl FnOnce(Checkpoint)) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("m.safetensors");
-        let tensor = |name: &&str| (name.to_string(), vec![2, 3], vec![0.5; 6]);
+        let tensor = |name: &&str| NamedTensor {
+            name: name.to_string(),
+            shape: vec![2, 3],
+            values: vec![0.5; 6],
+        };
         write_safetensors(&path, &names.iter().map(tensor).collect::<Vec<_>>()).unwrap();
         test(Checkpoint::open_file(path).unwrap());
     }

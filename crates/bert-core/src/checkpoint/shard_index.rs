@@ -61,12 +61,16 @@ fn is_file_name(shard: &str) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Checkpoint, write_safetensors};
+    use crate::checkpoint::{Checkpoint, NamedTensor, write_safetensors};
 
     /// The message for an index beside `a.safetensors`, which holds `x` and `y`.
     fn refusal(index: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
-        let tensors = ["x", "y"].map(|name| (name.to_string(), vec![3], vec![1.0; 3]));
+        let tensors = ["x", "y"].map(|name| NamedTensor {
+            name: name.to_string(),
+            shape: vec![3],
+            values: vec![1.0; 3],
+        });
         write_safetensors(dir.path().join("a.safetensors"), &tensors).unwrap();
         let path = dir.path().join("model.safetensors.index.json");
         fs::write(&path, index).unwrap();

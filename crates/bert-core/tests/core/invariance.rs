@@ -41,6 +41,7 @@ fn input(garbage: i64, device: &Device) -> EncoderInput {
 
 #[test]
 fn garbage_in_the_padding_changes_no_bit() {
+    let _switch = crate::SWITCH.read();
     for (name, device) in devices() {
         let model = model(&device);
         let run = |garbage| host(model.forward(&input(garbage, &device), None));
@@ -107,6 +108,7 @@ fn a_seed_gives_the_same_numbers_on_every_device() {
 
 #[test]
 fn dropout_depends_on_seed_step_and_pass_alone() {
+    let _switch = crate::SWITCH.read();
     let (_, device) = devices().remove(0);
     let model = model(&device);
     let run = |key| host(model.forward(&input(0, &device), Some(key)));

@@ -11,6 +11,9 @@ mod reference;
 use bert_core::{Bert, BertConfig, Checkpoint, EncoderInput, set_parameters};
 use burn::tensor::Device;
 
+/// Held for writing while the process-wide switch of the kernels is off, for reading where bits are compared.
+static SWITCH: std::sync::RwLock<()> = std::sync::RwLock::new(());
+
 /// The tiny random BERT of the reference.
 fn tiny(config: &BertConfig, device: &Device) -> Bert {
     load(&reference::folder().join("tiny-bert"), config, device)

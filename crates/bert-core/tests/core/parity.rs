@@ -123,6 +123,7 @@ fn other_activations() {
 /// Fast kernels and plain definitions give the same within rounding.
 #[test]
 fn plain_definitions_agree_with_fast_kernels() {
+    let _switch = crate::SWITCH.write();
     let reference = values();
     for (name, device) in devices() {
         let (model, input) = (tiny(&tiny_config(), &device), batch(&reference, &device));
@@ -140,7 +141,7 @@ fn plain_definitions_agree_with_fast_kernels() {
 fn minilm_embeddings() {
     let folder = data_folder().join("models/all-MiniLM-L6-v2");
     if !folder.is_dir() {
-        println!("skipped: there is no {}", folder.display());
+        println!("skipped: no {} (BERT_TUNE_DATA)", folder.display());
         return;
     }
     let reference = json("minilm.json");

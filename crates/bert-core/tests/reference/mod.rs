@@ -23,12 +23,9 @@ pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../bert-core/tests/reference")
 }
 
-/// Where the real models and data are: `BERT_TUNE_DATA`, else `../shared` beside the workspace.
+/// Where the real models and data are: `BERT_TUNE_DATA`, which `.cargo/config.toml` sets.
 pub fn data_folder() -> PathBuf {
-    std::env::var_os("BERT_TUNE_DATA").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
-        PathBuf::from,
-    )
+    std::env::var_os("BERT_TUNE_DATA").unwrap_or_default().into()
 }
 
 /// `tiny_bert.json`.
