@@ -67,9 +67,9 @@ pub fn run(
     let mut recorder = Recorder { out, log: String::new(), observer };
     let tuned = fine_tune(model, &train, &dev, &config.recipe, device, &mut recorder)?;
     Ok(RunReport {
-        dev: tuned.best().clone(),
+        dev: *tuned.best(),
         best_epoch: tuned.best_epoch,
-        last: tuned.last().clone(),
+        last: *tuned.last(),
         train_seconds: tuned.train_time.as_secs_f64(),
         examples_per_second: tuned.examples_per_second,
     })

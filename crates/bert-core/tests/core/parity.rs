@@ -200,14 +200,17 @@ fn every_spelling_of_a_checkpoint_loads() {
     ];
     let (_, device) = devices().remove(0);
     let input = batch(&reference, &device);
-    let hidden = |values: &mut dyn FnMut(&str, &[usize]) -> bert_core::Result<Option<Vec<f32>>>| {
+    let hidden = |checkpoint: &bert_core::Checkpoint, round: &dyn Fn(f32) -> f32| {
+        let mut reader = checkpoint.reader();
         let model = bert_core::Bert::new(&tiny_config(), &device);
-        host(set_parameters(model, "", values).unwrap().forward(&input, None))
+        let model = set_parameters(model, "", |name, shape| {
+            Ok(Some(reader.take(name, shape)?.into_iter().map(round).collect()))
+        });
+        host(model.unwrap().forward(&input, None))
     };
     for file in exact {
         let checkpoint = bert_core::Checkpoint::open_file(variants.join(file)).unwrap();
-        let mut reader = checkpoint.reader();
-        let got = hidden(&mut |name, shape| reader.take(name, shape).map(Some));
+        let got = hidden(&checkpoint, &|value| value);
         assert_close(file, &got, &expected, TOLERANCE);
     }
     let full = bert_core::Checkpoint::open(folder().join("tiny-bert")).unwrap();
@@ -217,11 +220,8 @@ fn every_spelling_of_a_checkpoint_loads() {
         [("f16.safetensors", &round_f16), ("bf16.safetensors", &round_bf16)];
     for (file, round) in rounds {
         let checkpoint = bert_core::Checkpoint::open_file(variants.join(file)).unwrap();
-        let mut reader = checkpoint.reader();
-        let got = hidden(&mut |name, shape| reader.take(name, shape).map(Some));
-        let rounded = hidden(&mut |name, shape| {
-            Ok(Some(full.reader().take(name, shape)?.into_iter().map(round).collect()))
-        });
+        let got = hidden(&checkpoint, &|value| value);
+        let rounded = hidden(&full, round);
         assert_close(file, &got, &rounded, TOLERANCE);
         assert!(crate::reference::distance(&got, &expected) > TOLERANCE, "{file} was not rounded");
     }
