@@ -100,7 +100,9 @@ fn main() -> Result<ExitCode, bert_train::Error> {
     let (_, mean) = train_with(PoolingKind::Mean)?;
     let (classifier, adaptive) = train_with(PoolingKind::Adaptive)?;
 
-    println!("\nwhat adaptive pooling listens to (# for each sixteenth of the largest weight)");
+    println!(
+        "\nwhat adaptive pooling listens to after its best epoch (# for each sixteenth of the largest weight)"
+    );
     let mut short: Vec<&Example> = dev.iter().filter(|e| (8..18).contains(&words(e))).collect();
     short.sort_by_key(|example| words(example));
     for example in short.iter().step_by(short.len().div_ceil(3).max(1)) {

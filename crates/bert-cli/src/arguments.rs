@@ -30,7 +30,8 @@ impl LabelledColumns {
         Columns {
             text: if self.text.is_empty() { default.text.clone() } else { self.text.clone() },
             label: self.label.clone().or_else(|| default.label.clone()),
-            header: self.header || default.header,
+            // Whoever names the columns anew speaks of another file, with or without a header.
+            header: self.header || (default.header && self.text.is_empty() && self.label.is_none()),
         }
     }
 }
@@ -42,13 +43,13 @@ pub struct Texts {
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Column of the text: a name, or a number from 1; twice for a pair [default: the first, as many as the model takes]
-    #[arg(long, value_name = "COL")]
+    #[arg(long, value_name = "COL", requires = "input")]
     pub column: Vec<Column>,
     /// The first row is a header (as it is wherever a column is given by name)
-    #[arg(long)]
+    #[arg(long, requires = "input")]
     pub header: bool,
     /// tsv, csv, jsonl, json or txt [default: by the file's extension]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", requires = "input")]
     pub format: Option<Format>,
 }
 

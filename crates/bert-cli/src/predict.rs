@@ -25,12 +25,13 @@ pub struct Predict {
     #[arg(
         long = "text",
         value_name = "TEXT",
+        allow_hyphen_values = true,
         required_unless_present = "input",
         conflicts_with = "input"
     )]
     one: Option<String>,
     /// The second text of a pair
-    #[arg(long, value_name = "TEXT", requires = "one")]
+    #[arg(long, value_name = "TEXT", requires = "one", allow_hyphen_values = true)]
     pair: Option<String>,
     #[command(flatten)]
     texts: Texts,

@@ -103,7 +103,14 @@ impl Train {
     /// The run file, or the defaults, with the flags over it.
     fn config(&self) -> Result<RunConfig, Failure> {
         let mut config = match (&self.run_file, &self.model, &self.train) {
-            (Some(path), ..) => RunConfig::load(path)?,
+            (Some(path), model, train) => {
+                let flags = [("model", model), ("train", train)].into_iter();
+                let flags = flags.filter_map(|(key, path)| {
+                    let path = path.as_ref()?.to_string_lossy().into_owned();
+                    Some((key.to_owned(), path.into()))
+                });
+                RunConfig::load(path, flags.collect())?
+            }
             (None, Some(model), Some(train)) => RunConfig::new(model, train),
             _ => {
                 return Err(Failure::Usage(

@@ -89,12 +89,12 @@ impl Path {
     /// Hugging Face's name of the parameter.
     fn name(&self) -> String {
         let fields = self.fields.iter().filter(|(_, container)| !container.starts_with("Enum:"));
-        let names = fields.map(|(name, _)| match name.as_str() {
-            "self_attention" => "self",
-            "layer_norm" => "LayerNorm",
-            "gamma" => "weight",
-            "beta" => "bias",
-            other => other,
+        let names = fields.map(|(name, container)| match (name.as_str(), container.as_str()) {
+            ("self_attention", _) => "self",
+            ("layer_norm", _) => "LayerNorm",
+            ("gamma", "Struct:LayerNorm") => "weight",
+            ("beta", "Struct:LayerNorm") => "bias",
+            (other, _) => other,
         });
         self.prefix.clone() + &names.collect::<Vec<_>>().join(".")
     }

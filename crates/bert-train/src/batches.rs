@@ -33,7 +33,7 @@ pub fn epoch_batches(
     let mut random = Stream::new(seed, Purpose::Shuffle, epoch as u64);
     let mut rows: Vec<usize> = (0..lengths.len()).collect();
     random.shuffle(&mut rows);
-    let batches_sorted = (lengths.len() / (LEAST_PARTS * batch_size)).clamp(1, MOST_BATCHES_SORTED);
+    let batches_sorted = (lengths.len() / LEAST_PARTS / batch_size).clamp(1, MOST_BATCHES_SORTED);
     for part in rows.chunks_mut(batches_sorted.saturating_mul(batch_size)) {
         // The sort is stable: rows of one length stay shuffled.
         part.sort_by_key(|&row| Reverse(lengths[row]));

@@ -344,13 +344,16 @@ pub enum Error {
         /// The version of the file.
         got: u32,
     },
-    /// A model directory without a classifier.
+    /// A model directory without a classifier of texts.
     #[error(
-        "{path} holds no classifier of texts (classifier.weight, and id2label in config.json): train one with `bert train`"
+        "{path} holds no classifier of texts but {holds}: expected a directory that `bert train` wrote, or a \
+         BertForSequenceClassification with id2label in its config.json"
     )]
     NoClassifier {
         /// The directory.
         path: PathBuf,
+        /// What it holds, by Hugging Face's name.
+        holds: String,
     },
     /// Pairs for a model that knows one kind of token only.
     #[error(
@@ -370,18 +373,44 @@ pub enum Error {
         /// The pooling.
         pooling: bert_heads::PoolingKind,
     },
-    /// The loss stopped being a number.
+    /// The loss or the gradient stopped being a number.
     #[error(
-        "the loss is {loss} at step {step} (epoch {epoch}): lower the learning rate; the best model so far is kept"
+        "the {what} is {value} at step {step} (epoch {epoch}): lower the learning rate; {}",
+        kept(*.epoch)
     )]
     NotFinite {
-        /// The step, from 0.
+        /// The loss, the dev loss, or the norm of the gradients.
+        what: &'static str,
+        /// The step, from 1.
         step: usize,
         /// The epoch, from 1.
         epoch: usize,
-        /// The loss.
-        loss: f64,
+        /// The number.
+        value: f64,
     },
+    /// The settings of a run can't be written as a run file.
+    #[error("the run can't be written as a run file: {source}: give paths in UTF-8")]
+    RunToml {
+        /// What can't be written.
+        source: toml::ser::Error,
+    },
+    /// The directory of a run holds something that is no run.
+    #[error(
+        "{path} is not empty and holds no run (run.toml) that --overwrite could replace: give \
+         another --out"
+    )]
+    OutNotRun {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// What is left of a run that stops in this epoch.
+fn kept(epoch: usize) -> &'static str {
+    match epoch {
+        1 => "no epoch was finished, so that no model is kept",
+        _ => "the best model of the epochs before is kept",
+    }
 }
 
 impl Error {
@@ -420,6 +449,8 @@ impl Error {
             | Self::Out { .. }
             | Self::OutNotEmpty { .. }
             | Self::OutIsModel { .. }
+            | Self::OutNotRun { .. }
+            | Self::RunToml { .. }
             | Self::Settings { .. }
             | Self::SettingsFormat { .. }
             | Self::NoClassifier { .. }

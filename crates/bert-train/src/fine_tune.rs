@@ -147,8 +147,10 @@ pub fn fine_tune(
             let Step { model: moved, loss, grad_norm } =
                 train_step(model, &mut optimizer, (&input, &labels), Some(key), rates);
             model = moved;
-            if !loss.is_finite() {
-                return Err(Error::NotFinite { step, epoch, loss });
+            for (what, value) in [("loss", loss), ("norm of the gradients", grad_norm)] {
+                if !value.is_finite() {
+                    return Err(Error::NotFinite { what, step: step + 1, epoch, value });
+                }
             }
 
             step += 1;
@@ -170,7 +172,7 @@ pub fn fine_tune(
         let evaluated = model.valid();
         let dev = evaluate(&evaluated, dev, num_labels, recipe.batch_size, &plain);
         if !dev.loss.is_finite() {
-            return Err(Error::NotFinite { step: step - 1, epoch, loss: dev.loss });
+            return Err(Error::NotFinite { what: "dev loss", step, epoch, value: dev.loss });
         }
         let is_best = best.as_ref().is_none_or(|(accuracy, _)| dev.accuracy > *accuracy);
         let report =

@@ -15,6 +15,9 @@ use crate::{
 /// The file that holds what Hugging Face's layout has no place for.
 pub(crate) const SETTINGS_FILE: &str = "bert-tune.json";
 
+/// The key of Hugging Face's config that says what a classifier answers.
+pub(crate) const PROBLEM_TYPE: &str = "problem_type";
+
 /// The layout of [`SETTINGS_FILE`] that this version writes and reads.
 const FORMAT: u32 = 1;
 
@@ -83,6 +86,33 @@ impl ModelDir {
             settings: read_settings(dir)?,
             config,
         })
+    }
+
+    /// Hugging Face's class that the config names, where it names one.
+    pub(crate) fn architecture(&self) -> Option<&str> {
+        self.config.extra.get("architectures")?.get(0)?.as_str()
+    }
+
+    /// What the classifier answers where that is not one label a text, by Hugging Face's name.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        let problem = self.config.extra.get(PROBLEM_TYPE)?.as_str()?;
+        (problem != "single_label_classification").then_some(problem)
+    }
+
+    /// The labels of the classifier by id; Hugging Face leaves out the names where there are only default ones.
+    pub(crate) fn labels(&self) -> Vec<String> {
+        let count = self.checkpoint.info("classifier.weight").map_or(0, |info| info.shape[0]);
+        let default = || (0..count).map(|id| format!("LABEL_{id}")).collect();
+        self.config.id2label.clone().unwrap_or_else(default)
+    }
+
+    /// Whether `classifier.*` is a head for whole texts: Hugging Face gives a head for tokens the same name.
+    pub(crate) fn has_classifier(&self) -> bool {
+        let is_ours = self.settings.is_some();
+        let architecture = self.architecture().unwrap_or("BertForSequenceClassification");
+        self.checkpoint.info("classifier.weight").is_some_and(|info| info.shape.len() == 2)
+            && (is_ours || architecture == "BertForSequenceClassification")
+            && self.problem().is_none()
     }
 
     /// Whether the checkpoint holds this tensor.

@@ -41,7 +41,7 @@ impl Optimizer {
         }
     }
 
-    /// Moves `model` along its gradients, and returns their global norm before clipping.
+    /// Moves `model` along its gradients, unless their global norm is no finite number; returns that norm.
     pub fn step<M: Module>(
         &mut self,
         model: M,
@@ -51,6 +51,9 @@ impl Optimizer {
         let mut squares = SumOfSquares { gradients: &gradients, sum: 0.0 };
         model.visit(&mut squares);
         let norm = squares.sum.sqrt();
+        if !norm.is_finite() {
+            return (model, norm);
+        }
         self.scale.set(clip_factor(norm, self.max_grad_norm) as f32);
         (self.groups.step(rates, model, gradients), norm)
     }

@@ -38,6 +38,9 @@ pub struct Recipe {
     pub seed: u64,
 }
 
+/// No run has more epochs, nor more rows a step; steps can be counted without overflow.
+const LARGEST: usize = 1_000_000;
+
 impl Default for Recipe {
     fn default() -> Self {
         Self {
@@ -73,8 +76,8 @@ impl Recipe {
             }
         }
         for (key, value) in [("epochs", self.epochs), ("batch-size", self.batch_size)] {
-            if value == 0 {
-                return Err(refuse(key, value, "a whole number from 1"));
+            if !(1..=LARGEST).contains(&value) {
+                return Err(refuse(key, value, "a whole number from 1 to 1000000"));
             }
         }
         if !(0.0..=1.0).contains(&self.warmup_ratio) {

@@ -110,12 +110,14 @@ impl Rows {
     fn row(&self, line: usize, record: Record) -> Result<Row> {
         let cells: Vec<Cell> = match record {
             Record::Fields(fields) => fields.into_iter().map(Cell::Text).collect(),
-            Record::Object(mut object) => self
-                .names
-                .iter()
-                .flatten()
-                .map(|name| object.remove(name).map_or(Cell::Other("nothing"), cell))
-                .collect(),
+            Record::Object(mut object) => {
+                let known = self.names.iter().flatten();
+                let known = known.map(|name| object.remove(name));
+                let mut cells: Vec<Cell> =
+                    known.map(|value| value.map_or(Cell::Other("nothing"), cell)).collect();
+                cells.extend(object.into_iter().map(|(_, value)| cell(value)));
+                cells
+            }
         };
         if cells.len() != self.width {
             return Err(Error::ColumnCount {

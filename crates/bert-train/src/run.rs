@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    data_set::DataSet,
+    columns::Columns,
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
     fine_tune::{EpochReport, Observer, StepReport, fine_tune},
@@ -20,6 +20,9 @@ use crate::{
     split::stratified_split,
     text_classifier::TextClassifier,
 };
+
+/// The file that repeats a run, and by which a directory is known to hold one.
+const RUN_FILE: &str = "run.toml";
 
 /// The share of the training rows that is held out where there are no dev rows.
 const DEV_FRACTION: f64 = 0.1;
@@ -54,18 +57,33 @@ pub fn run(
 ) -> Result<RunReport> {
     config.recipe.check()?;
     check_out(out, &config.model, overwrite)?;
-    let rows = read_rows(config, observer)?;
-    let (classifier, max_length) = make_classifier(config, &rows, device, observer)?;
-    let train = encode(&classifier, &config.train, &rows.train, max_length, observer)?;
+    let run_file = config.to_toml()?;
+    // Written out once, so that dev rows are read by the training file's names and not by their own order.
+    let columns = config.columns.complete(&config.train, config.format)?;
+    let rows = read_rows(config, &columns, observer)?;
+    let classifier = make_classifier(config, columns, &rows, device, observer)?;
+    let max_length = classifier.settings.max_length;
+    let (train, cut_train) = classifier.data_set(&config.train, &rows.train, max_length)?;
     let dev_path = config.dev.as_ref().unwrap_or(&config.train);
-    let dev = encode(&classifier, dev_path, &rows.dev, max_length, observer)?;
+    let (dev, cut_dev) = classifier.data_set(dev_path, &rows.dev, max_length)?;
+    if cut_train + cut_dev > 0 {
+        observer.notice(&format!(
+            "{cut_train} of {} training texts and {cut_dev} of {} dev texts are longer than \
+             {max_length} tokens and were cut",
+            train.len(),
+            dev.len()
+        ));
+    }
 
     clear_out(out)?;
-    write_atomically(out.join("run.toml"), config.to_toml().as_bytes())?;
+    write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
     classifier.save_settings(out)?;
     let TextClassifier { model, .. } = classifier;
     let mut recorder = Recorder { out, log: String::new(), observer };
-    let tuned = fine_tune(model, &train, &dev, &config.recipe, device, &mut recorder)?;
+    let tuned = fine_tune(model, &train, &dev, &config.recipe, device, &mut recorder);
+    // Also of a run that failed: its last steps say why.
+    recorder.write()?;
+    let tuned = tuned?;
     Ok(RunReport {
         dev: *tuned.best(),
         best_epoch: tuned.best_epoch,
@@ -81,10 +99,10 @@ struct Rows {
     dev: Vec<Example>,
 }
 
-fn read_rows(config: &RunConfig, observer: &mut dyn Observer) -> Result<Rows> {
-    let rows = read_training_examples(&config.train, config.format, &config.columns)?;
+fn read_rows(config: &RunConfig, columns: &Columns, observer: &mut dyn Observer) -> Result<Rows> {
+    let rows = read_training_examples(&config.train, config.format, columns)?;
     if let Some(path) = &config.dev {
-        let dev = read_examples(path, config.format, &config.columns)?;
+        let dev = read_examples(path, config.format, columns)?;
         return Ok(Rows { train: rows, dev });
     }
     let labels = LabelMap::of_training(&config.train, &rows, &[])?.ids(&config.train, &rows)?;
@@ -102,14 +120,15 @@ fn read_rows(config: &RunConfig, observer: &mut dyn Observer) -> Result<Rows> {
 
 fn make_classifier(
     config: &RunConfig,
+    columns: Columns,
     rows: &Rows,
     device: &Device,
     observer: &mut dyn Observer,
-) -> Result<(TextClassifier, usize)> {
+) -> Result<TextClassifier> {
     let base = bert_core::BertConfig::load(&config.model)?;
     let max_length = base.max_length(config.max_length)?;
     let settings = Settings {
-        columns: config.columns.complete(&config.train, config.format)?,
+        columns,
         texts: if rows.train.iter().any(|row| row.pair.is_some()) { 2 } else { 1 },
         recipe: Some(config.recipe.clone()),
         ..Settings::new(config.pooling, max_length)
@@ -125,25 +144,7 @@ fn make_classifier(
     for notice in notices {
         observer.notice(&notice);
     }
-    Ok((classifier, max_length))
-}
-
-fn encode(
-    classifier: &TextClassifier,
-    path: &Path,
-    examples: &[Example],
-    max_length: usize,
-    observer: &mut dyn Observer,
-) -> Result<DataSet> {
-    let (data, truncated) = classifier.data_set(path, examples, max_length)?;
-    if truncated > 0 {
-        observer.notice(&format!(
-            "{}: {truncated} of {} texts are longer than {max_length} tokens and were cut",
-            path.display(),
-            examples.len()
-        ));
-    }
-    Ok(data)
+    Ok(classifier)
 }
 
 /// The files of a run that are there from its start, and those that appear later.
@@ -151,7 +152,7 @@ const FILES: [&str; 9] = [
     "model.safetensors",
     "config.json",
     SETTINGS_FILE,
-    "run.toml",
+    RUN_FILE,
     "metrics.jsonl",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -172,6 +173,9 @@ fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()> {
     let is_empty = fs::read_dir(out).map_err(unusable)?.next().is_none();
     if !is_empty && !overwrite {
         return Err(Error::OutNotEmpty { path: out.into() });
+    }
+    if !is_empty && !out.join(RUN_FILE).exists() {
+        return Err(Error::OutNotRun { path: out.into() });
     }
     Ok(())
 }
@@ -199,6 +203,10 @@ struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
+    fn write(&self) -> Result<()> {
+        Ok(write_atomically(self.out.join("metrics.jsonl"), self.log.as_bytes())?)
+    }
+
     fn log(&mut self, line: serde_json::Value) {
         self.log += &line.to_string();
         self.log.push('\n');
@@ -232,7 +240,7 @@ impl Observer for Recorder<'_> {
         if report.best {
             TextClassifier::save_weights(model, self.out)?;
         }
-        write_atomically(self.out.join("metrics.jsonl"), self.log.as_bytes())?;
+        self.write()?;
         self.observer.epoch(report, model)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -86,38 +87,54 @@ impl RunConfig {
         }
     }
 
-    /// Reads a run file.
+    /// Reads a run file; the keys of `flags` override its own.
     ///
     /// # Errors
-    /// When the file can't be read, is no TOML, or holds an unknown key or a value of another kind: with file and line.
-    pub fn load(path: &Path) -> Result<Self> {
+    /// When the file can't be read, is no TOML, lacks `model` or `train`, or holds an unknown key or a value of another
+    /// kind: with file and line.
+    pub fn load(path: &Path, flags: toml::Table) -> Result<Self> {
         let text =
             fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        let refuse = |span: Option<std::ops::Range<usize>>, message: String| Error::RunFile {
+        let refuse = |span: Option<Range<usize>>, message: String| Error::RunFile {
             path: path.into(),
             line: 1 + text[..span.map_or(0, |span| span.start)].matches('\n').count(),
             message,
         };
-        let table = DeTable::parse(&text)
+        let spanned = DeTable::parse(&text)
             .map_err(|error| refuse(error.span(), error.message().to_owned()))?;
-        for key in table.get_ref().keys() {
+        for key in spanned.get_ref().keys() {
             let name: &str = key.get_ref();
             if !KEYS.contains(&name) {
                 let suggestion = closest(name, KEYS).map_or_else(
                     || format!("expected one of {}", KEYS.join(", ")),
                     |key| format!("did you mean {key:?}?"),
                 );
-                return Err(refuse(
-                    Some(key.span()),
-                    format!("unknown key {name:?}: {suggestion}"),
-                ));
+                let message = format!("unknown key {name:?}: {suggestion}");
+                return Err(refuse(Some(key.span()), message));
             }
         }
-        toml::from_str(&text).map_err(|error| refuse(error.span(), error.message().to_owned()))
+        let mut table: toml::Table = toml::from_str(&text)
+            .map_err(|error| refuse(error.span(), error.message().to_owned()))?;
+        table.extend(flags);
+        Self::deserialize(table.clone()).map_err(|error| {
+            // The message does not say which key it is: the one that is refused by itself.
+            let is_refused = |name: &str| {
+                let mut alone = toml::Table::new();
+                alone.extend(["model", "train"].map(|key| (key.to_owned(), "".into())));
+                alone.extend(table.get(name).map(|value| (name.to_owned(), value.clone())));
+                Self::deserialize(alone).is_err()
+            };
+            let culprit = spanned.get_ref().keys().find(|key| is_refused(key.get_ref()));
+            let name = culprit.map(|key| format!("{}: ", key.get_ref())).unwrap_or_default();
+            refuse(culprit.map(|key| key.span()), format!("{name}{}", error.message()))
+        })
     }
 
     /// The run as a run file.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a run is a TOML table") // INVARIANT: plain values under string keys
+    ///
+    /// # Errors
+    /// [`Error::RunToml`] when a path is not UTF-8.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|source| Error::RunToml { source })
     }
 }

@@ -14,11 +14,12 @@ pub struct Step {
     pub model: SequenceClassifier,
     /// The mean loss of the batch, before the step.
     pub loss: f64,
-    /// The global norm of the gradients, before clipping.
+    /// The global norm of the gradients, before clipping; 0 where the loss is no finite number.
     pub grad_norm: f64,
 }
 
-/// Takes one step on a batch. Where the loss is no finite number, the weights stay as they are.
+/// Takes one step on a batch. Where the loss or the norm of the gradients is no finite number, the
+/// weights stay as they are.
 ///
 /// `dropout` is the key of the pass; with `None` nothing is dropped.
 ///
@@ -34,7 +35,7 @@ pub fn train_step(
     let loss = CrossEntropy::default().forward(model.forward(input, dropout), labels);
     let value = f64::from(loss.clone().into_scalar::<f32>());
     if !value.is_finite() {
-        return Step { model, loss: value, grad_norm: f64::NAN };
+        return Step { model, loss: value, grad_norm: 0.0 };
     }
     let gradients = GradientsParams::from_grads(loss.backward(), &model);
     let (model, grad_norm) = optimizer.step(model, gradients, rates);

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     examples::Example,
     labels::LabelMap,
-    model_dir::{ModelDir, SETTINGS_FILE, Settings},
+    model_dir::{ModelDir, PROBLEM_TYPE, SETTINGS_FILE, Settings},
 };
 
 /// A classifier with its tokenizer, labels and settings.
@@ -49,33 +49,38 @@ impl TextClassifier {
     ) -> Result<(Self, Vec<String>)> {
         let base = ModelDir::open(dir)?;
         let labels = labels(base.config.id2label.as_deref().unwrap_or_default())?;
-        let same_pooling =
-            base.settings.as_ref().map_or(settings.pooling == PoolingKind::Cls, |own| {
-                own.pooling == settings.pooling && own.layer_mixture == settings.layer_mixture
-            });
-        let same_labels = base.config.id2label.as_deref() == Some(labels.names());
-        let keep_head = base.has("classifier.weight") && same_pooling && same_labels;
+        let kind = settings.pooling;
+        let own = base.settings.as_ref();
+        let own_kind = own.map_or(PoolingKind::Cls, |own| own.pooling);
+        let own_mixture = own.is_some_and(|own| own.layer_mixture);
+        let same_mixture = own_mixture == settings.layer_mixture;
+        let same_labels = base.has_classifier() && base.labels() == labels.names();
+        let keep_pooling =
+            kind == own_kind && (kind != PoolingKind::Cls || base.has("pooler.dense.weight"));
+        let keep_head = same_labels && kind == own_kind && same_mixture;
 
         let mut notices = vec![];
-        let kind = settings.pooling;
-        let keep_pooling = same_pooling
-            && match kind {
-                PoolingKind::Cls => base.has("pooler.dense.weight"),
-                _ => base.settings.is_some(),
-            };
         if kind == PoolingKind::Cls && !keep_pooling {
-            notices.push(format!("{} has no pooler: made a new one, normal(0.02)", dir.display()));
-        }
-        if base.has("classifier.weight") && !keep_head {
-            let why = if same_labels { "pooling" } else { "labels" };
-            notices.push(format!("classifier.* of {} was dropped: other {why}", dir.display()));
+            let dir = dir.display();
+            notices.push(format!("{dir} has no pooler: made a new one, normal(0.02)"));
         }
         let is_new = |name: &str| match name.split('.').next() {
             Some("classifier") => !keep_head,
-            Some("pooler" | "pooling" | "layer_mixture") => !keep_pooling,
+            Some("pooler" | "pooling") => !keep_pooling,
+            Some("layer_mixture") => !own_mixture,
             _ => false,
         };
-        let model = build(&base, &settings, labels.len(), seed, is_new, device)?;
+        let (model, dropped) = build(&base, &settings, labels.len(), seed, is_new, device)?;
+        if !dropped.is_empty() {
+            let why = match (base.has_classifier(), same_labels) {
+                (false, _) => "not those of a classifier of texts",
+                (true, false) => "made for other labels",
+                (true, true) => "made for another pooling",
+            };
+            let dropped = dropped.join(", ");
+            notices
+                .push(format!("{} holds parts that are {why}, dropped: {dropped}", dir.display()));
+        }
         let ModelDir { config, tokenizer, .. } = base;
         Ok((Self { model, config, tokenizer, labels, settings }, notices))
     }
@@ -106,15 +111,19 @@ impl TextClassifier {
     /// When the directory holds neither, or its files do not belong together.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
         let base = ModelDir::open(dir)?;
-        let labels = match &base.config.id2label {
-            Some(id2label) if base.has("classifier.weight") => LabelMap::of_model(id2label)?,
-            _ => return Err(Error::NoClassifier { path: dir.into() }),
-        };
+        if !base.has_classifier() {
+            let architecture = base.architecture().unwrap_or("an encoder alone");
+            let problem = base.problem().map(|problem| format!(" for {problem}"));
+            let holds = format!("{architecture}{}", problem.unwrap_or_default());
+            return Err(Error::NoClassifier { path: dir.into(), holds });
+        }
+        let labels = LabelMap::of_model(&base.labels())?;
         let settings = match &base.settings {
             Some(settings) => settings.clone(),
             None => Settings::new(PoolingKind::Cls, base.config.max_length(None)?),
         };
-        let model = build(&base, &settings, labels.len(), 0, |_| false, device)?.valid();
+        let (model, _) = build(&base, &settings, labels.len(), 0, |_| false, device)?;
+        let model = model.valid();
         let ModelDir { config, tokenizer, .. } = base;
         Ok(Self { model, config, tokenizer, labels, settings })
     }
@@ -132,6 +141,7 @@ impl TextClassifier {
         let architecture =
             if is_hugging_face { "BertForSequenceClassification" } else { "BertModel" };
         config.extra.insert("architectures".into(), json!([architecture]));
+        config.extra.remove(PROBLEM_TYPE);
         write_atomically(dir.join("config.json"), config.to_json().as_bytes())?;
         self.tokenizer.save(dir)?;
         let settings =
@@ -176,7 +186,8 @@ impl TextClassifier {
     }
 }
 
-/// Builds the classifier; parameters that are new stay at their starting values.
+/// Builds the classifier, and names the parts of the checkpoint that it leaves; parameters that are new stay at their
+/// starting values.
 fn build(
     dir: &ModelDir,
     settings: &Settings,
@@ -184,7 +195,7 @@ fn build(
     seed: u64,
     is_new: impl Fn(&str) -> bool,
     device: &Device,
-) -> Result<SequenceClassifier> {
+) -> Result<(SequenceClassifier, Vec<String>)> {
     let bert = Bert::new(&dir.config, device);
     let model =
         SequenceClassifier::new(bert, &dir.config, settings.parts(num_labels), seed, device);
@@ -200,8 +211,7 @@ fn build(
         name if is_new(name) => Ok(None),
         name => reader.take(name, shape).map(Some),
     })?;
-    reader.finish()?;
-    Ok(model)
+    Ok((model, reader.finish()?))
 }
 
 /// The name under which a checkpoint is asked for a parameter.

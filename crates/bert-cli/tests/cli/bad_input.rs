@@ -138,6 +138,12 @@ fn a_directory_that_holds_a_run() {
     assert_refused(&desk.train(&[]), 2, &["run", "--overwrite"]);
     assert_eq!(fs::read(desk.path("run/model.safetensors")).unwrap(), weights);
     assert!(desk.train(&["--overwrite"]).status.success());
+    desk.copy_model("tiny-bert", "pretrained");
+    let model = reference().join("tiny-bert");
+    let arguments = ["train", "--train", "train.tsv", "--model", text(&model)];
+    let replacing = [&arguments[..], &["--out", "pretrained", "--overwrite"]].concat();
+    assert_refused(&desk.bert(&replacing), 2, &["pretrained", "no run"]);
+    assert!(desk.path("pretrained/model.safetensors").exists());
     let onto = desk.train(&["--model", "run", "--overwrite"]);
     assert_refused(&onto, 2, &["run", "starts from"]);
 }
@@ -145,8 +151,42 @@ fn a_directory_that_holds_a_run() {
 #[test]
 fn a_loss_that_is_no_number() {
     let desk = Desk::new();
-    let output = desk.train(&["--lr", "1e30"]);
-    assert_refused(&output, 1, &["step", "learning rate"]);
+    let output = desk.train(&["--lr", "1e30", "--batch-size", "8"]);
+    assert_refused(&output, 1, &["step 3 (epoch 1)", "learning rate", "no model is kept"]);
+    assert!(!desk.path("run/model.safetensors").exists());
+    let log = fs::read_to_string(desk.path("run/metrics.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 2);
+}
+
+#[test]
+fn a_tokenizer_that_is_no_json() {
+    let desk = Desk::new();
+    desk.copy_model("tiny-bert", "model");
+    let tokenizer = fs::read_to_string(desk.path("model/tokenizer.json")).unwrap();
+    let damaged = tokenizer.replace("\"decoder\": {", "\"decoder\": {{");
+    assert_ne!(damaged, tokenizer);
+    desk.write("model/tokenizer.json", damaged);
+    assert_refused(&desk.train(&["--model", "model"]), 2, &["tokenizer.json", "JSON"]);
+}
+
+/// Nothing is lost before the run can begin: a path that no run file can hold.
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_utf8() {
+    use std::os::unix::ffi::OsStrExt;
+    let desk = Desk::new();
+    assert!(desk.train(&[]).status.success());
+    let path = std::ffi::OsStr::from_bytes(b"bad\xff.tsv");
+    fs::copy(desk.path("train.tsv"), desk.folder.path().join(path)).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bert"))
+        .args(["train", "--model", text(&reference().join("tiny-bert")), "--out", "run"])
+        .args(["--overwrite", "--train"])
+        .arg(path)
+        .current_dir(&desk.folder)
+        .output()
+        .unwrap();
+    assert_refused(&output, 2, &["UTF-8"]);
+    assert!(desk.path("run/model.safetensors").exists());
 }
 
 #[test]
@@ -156,6 +196,8 @@ fn flags_that_cannot_be_followed() {
         (["--lr", "0"], ["lr", "above 0"]),
         (["--lr=-1", "--header"], ["lr", "above 0"]),
         (["--batch-size", "0"], ["batch-size", "from 1"]),
+        (["--batch-size", "4611686018427387904"], ["batch-size", "to 1000000"]),
+        (["--epochs", "9223372036854775808"], ["epochs", "to 1000000"]),
         (["--epochs", "0"], ["epochs", "from 1"]),
         (["--max-length", "65"], ["65", "64"]),
         (["--dev-fraction", "1.5"], ["dev fraction", "1.5"]),
@@ -183,7 +225,9 @@ fn run_files_that_cannot_be_followed() {
     let desk = Desk::new();
     for (content, parts) in [
         ("model = \"m\"\ntrain = \"t\"\nepoch = 3\n", ["line 3", "epochs"]),
-        ("model = \"m\"\ntrain = 3\n", ["run.toml", "string"]),
+        ("model = \"m\"\n\ntrain = 3\n", ["line 3: train", "string"]),
+        ("model = \"m\"\ntrain = \"t\"\nseed = 1\nlr = \"x\"\n", ["line 4: lr", "f64"]),
+        ("model = \"m\"\n", ["run.toml", "train"]),
         ("model = \n", ["line 1", "run.toml"]),
     ] {
         desk.write("run.toml", content);

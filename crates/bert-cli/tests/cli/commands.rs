@@ -78,12 +78,41 @@ fn a_run_file_says_the_same_as_flags() {
     assert_eq!(again["dev"], from_flags["dev"]);
 }
 
+/// What flags say of a run file's columns speaks of another file: its header is not inherited.
+#[test]
+fn columns_given_anew_bring_their_own_header() {
+    let desk = Desk::new();
+    let rows = std::fs::read_to_string(desk.path("train.tsv")).unwrap();
+    desk.write("with.tsv", format!("review\tverdict\n{rows}"));
+    let arguments = ["--train", "with.tsv", "--header", "--max-length", "16", "--json"];
+    let model = reference().join("tiny-bert");
+    let train = ["train", "--model", text(&model), "--out", "run", "--epochs", "1"];
+    json(&desk.bert(&[&train[..], &arguments].concat()));
+    let eval = |more: &[&str]| {
+        json(&desk.bert(&[&["eval", "--model", "run", "--json", "--data"], more].concat()))
+    };
+    assert_eq!(eval(&["with.tsv"])["rows"], 40);
+    assert_eq!(eval(&["train.tsv", "--text", "1", "--label", "2"])["rows"], 40);
+}
+
+#[test]
+fn a_text_may_begin_with_a_dash() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert-seqcls");
+    let answer = json(&desk.bert(&["predict", "--model", text(&model), "--text", "-great !"]));
+    assert_eq!(answer["text"], "-great !");
+}
+
 #[test]
 fn long_texts_are_cut_and_counted() {
     let desk = Desk::new();
     let output = desk.train(&["--max-length", "4"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert!(stderr(&output).contains("longer than 4 tokens and were cut"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("dev texts are longer than 4 tokens and were cut"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

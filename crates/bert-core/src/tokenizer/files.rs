@@ -78,6 +78,9 @@ impl Tokenizer {
     }
 
     fn from_tokenizer_json(path: &Path, bytes: &[u8], settings: Settings) -> Result<Self> {
+        // The library panics on some files that are no JSON.
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
+            .map_err(|source| Error::Json { path: path.into(), source })?;
         let mut library = tokenizers::Tokenizer::from_bytes(bytes).map_err(corrupt(path))?;
         library.with_truncation(None).map_err(corrupt(path))?;
         library.with_padding(None);

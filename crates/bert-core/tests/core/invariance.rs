@@ -70,6 +70,29 @@ fn a_row_alone_is_the_row_in_the_batch() {
     }
 }
 
+#[test]
+fn permuting_rows_permutes_results() {
+    for (name, device) in devices() {
+        let model = model(&device);
+        let all = input(0, &device);
+        let ranges: Vec<_> = all.sequences.ranges().collect();
+        let order = [2, 0, 1];
+        let permute = |ids: &Tensor<1, Int>| {
+            Tensor::cat(order.map(|row| ids.clone().slice(ranges[row].clone())).to_vec(), 0)
+        };
+        let permuted = EncoderInput {
+            input_ids: permute(&all.input_ids),
+            token_type_ids: permute(&all.token_type_ids),
+            position_ids: permute(&all.position_ids),
+            sequences: bert_kernels::Sequences::from_lengths(&order.map(|row| ranges[row].len())),
+        };
+        let expected = model.forward(&all, None);
+        let expected = order.map(|row| expected.clone().slice(ranges[row].clone())).to_vec();
+        let got = host(model.forward(&permuted, None));
+        assert_close(name, &got, &host(Tensor::cat(expected, 0)), 1e-5);
+    }
+}
+
 /// The mask may hide places in the middle: positions stay those of the padded row.
 #[test]
 fn hidden_places_may_lie_anywhere() {

@@ -135,7 +135,7 @@ pub fn relative_distance(got: &[f32], expected: &[f32]) -> f64 {
 }
 
 /// Asserts that a gradient is within 1e-4 of its norm; one that is zero in theory (of attention's key biases: softmax
-/// does not see what is added to all keys) has a norm below 1e-7 on both sides instead.
+/// does not see what is added to all keys) has a norm below 1e-7 instead.
 #[track_caller]
 pub fn assert_gradient(name: &str, got: &[f32], expected: &[f32]) {
     if name.ends_with("attention.self.key.bias") {

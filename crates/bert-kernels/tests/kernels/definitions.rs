@@ -251,6 +251,29 @@ fn attention_is_the_loop() {
     assert_attention_is(&naive(&inputs()), |_| AttentionOptions::new(2));
 }
 
+/// Where all values are 1, the output is the sum of what is left of a row of probabilities: 1 without dropout, and 1
+/// still if scores were dropped before the softmax, but not if probabilities are dropped behind it.
+#[test]
+fn dropout_comes_behind_the_softmax() {
+    let tokens = lengths().tokens();
+    for fast in [false, true] {
+        let _switch = switch(fast);
+        for device in devices() {
+            let tensor = |x: &[f32]| Tensor::<1>::from_floats(x, &device).reshape([tokens, WIDTH]);
+            let [query, key, _] = inputs();
+            let run = |dropout| {
+                let options = AttentionOptions { dropout, ..AttentionOptions::new(2) };
+                let ones = Tensor::ones([tokens, WIDTH], &device);
+                values(attention(tensor(&query), tensor(&key), ones, &lengths(), &options))
+            };
+            assert!(run(None).iter().all(|sum| (sum - 1.0).abs() < 1e-5));
+            let dropped = run(dropout_of(0.3, 5));
+            let changed = dropped.iter().filter(|sum| (*sum - 1.0).abs() > 1e-3).count();
+            assert!(changed > dropped.len() / 2, "{changed} of {}", dropped.len());
+        }
+    }
+}
+
 #[test]
 fn attention_in_a_window_is_the_loop() {
     for window in [0, 2, 11] {

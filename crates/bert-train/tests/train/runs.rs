@@ -4,8 +4,8 @@ use std::{fs, path::Path};
 
 use bert_heads::{PoolingKind, SequenceClassifier};
 use bert_train::{
-    DataSet, Embedder, EpochReport, Error, Observer, Recipe, RunConfig, StepReport, TextClassifier,
-    fine_tune, predict_logits, run,
+    DataSet, Embedder, EpochReport, Error, LabelMap, Observer, Recipe, RunConfig, StepReport,
+    TextClassifier, fine_tune, predict_logits, run,
 };
 use burn::tensor::Device;
 
@@ -95,9 +95,10 @@ fn a_loss_that_is_no_number_ends_the_run_by_step() {
     let (train, dev) = (data(&classifier, 0, 60), data(&classifier, 60, 90));
     let recipe = Recipe { learning_rate: 1e30, ..recipe() };
     let error = fine_tune(classifier.model, &train, &dev, &recipe, &device, &mut ()).unwrap_err();
-    assert!(matches!(error, Error::NotFinite { epoch: 1, .. }), "{error}");
+    // The first step has rate 0, the second ruins the weights, the third sees it.
+    assert!(matches!(error, Error::NotFinite { step: 3, epoch: 1, .. }), "{error}");
     assert!(!error.is_bad_input());
-    assert!(error.to_string().contains("step"), "{error}");
+    assert!(error.to_string().contains("at step 3 (epoch 1)"), "{error}");
 }
 
 #[test]
@@ -118,8 +119,14 @@ fn recipes_that_cannot_be_followed_are_refused() {
             Recipe { pooling_learning_rate: Some(-1.0), ..recipe() },
             "pooling-lr must be a number above 0, got -1",
         ),
-        (Recipe { epochs: 0, ..recipe() }, "epochs must be a whole number from 1, got 0"),
-        (Recipe { batch_size: 0, ..recipe() }, "batch-size must be a whole number from 1, got 0"),
+        (
+            Recipe { epochs: 0, ..recipe() },
+            "epochs must be a whole number from 1 to 1000000, got 0",
+        ),
+        (
+            Recipe { batch_size: 0, ..recipe() },
+            "batch-size must be a whole number from 1 to 1000000, got 0",
+        ),
         (
             Recipe { warmup_ratio: 1.5, ..recipe() },
             "warmup-ratio must be a share from 0 to 1, got 1.5",
@@ -171,7 +178,7 @@ fn what_a_run_writes_is_what_was_trained() {
             assert_eq!(again, report.dev, "{name}, {pooling}");
 
             // The run file repeats the run.
-            assert_eq!(RunConfig::load(&out.join("run.toml")).unwrap(), config);
+            assert_eq!(RunConfig::load(&out.join("run.toml"), toml::Table::new()).unwrap(), config);
             let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
             // 72 rows in batches of 8: 9 steps an epoch, 3 epochs, a line for each step and epoch.
             assert_eq!(log.lines().count(), 30);
@@ -192,18 +199,24 @@ fn a_directory_that_holds_something_is_kept_unless_told() {
     let out = dir.path().join("run");
     fs::create_dir(&out).unwrap();
     fs::write(out.join("config.json"), "precious").unwrap();
+    for overwrite in [false, true] {
+        // There is no run in it that could be replaced.
+        let error = run(&config, &out, overwrite, &device, &mut ()).unwrap_err();
+        assert!(error.is_bad_input() && error.to_string().contains("another --out"), "{error}");
+        assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), "precious");
+    }
+    fs::write(out.join("run.toml"), "").unwrap();
     let error = run(&config, &out, false, &device, &mut ()).unwrap_err();
-    assert!(error.is_bad_input() && error.to_string().contains("--overwrite"), "{error}");
-    assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), "precious");
+    assert!(error.to_string().contains("--overwrite"), "{error}");
     run(&config, &out, true, &device, &mut ()).unwrap();
     TextClassifier::load(&out, &device).unwrap();
 }
 
-/// A run that stops at a loss that is no number keeps the best model it had.
+/// A run that stops keeps the best model it had, and its log.
 #[test]
 fn the_last_good_model_survives() {
-    struct Poison;
-    impl Observer for Poison {
+    struct Stop;
+    impl Observer for Stop {
         fn epoch(
             &mut self,
             report: &EpochReport,
@@ -211,7 +224,7 @@ fn the_last_good_model_survives() {
         ) -> bert_train::Result<()> {
             match report.epoch {
                 1 => Ok(()),
-                _ => Err(Error::NotFinite { step: 7, epoch: 2, loss: f64::NAN }),
+                _ => Err(Error::NoRows { name: "any" }),
             }
         }
     }
@@ -219,8 +232,11 @@ fn the_last_good_model_survives() {
     let dir = tempfile::tempdir().unwrap();
     let config = files(dir.path(), 40, PoolingKind::Mean);
     let out = dir.path().join("run");
-    run(&config, &out, false, &device, &mut Poison).unwrap_err();
+    run(&config, &out, false, &device, &mut Stop).unwrap_err();
     TextClassifier::load(&out, &device).unwrap();
+    // 36 rows in batches of 8: 5 steps an epoch, two of them, each with a line of its own at its end.
+    let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    assert_eq!(log.lines().count(), 12);
 }
 
 /// Training on from a run keeps its head and pooling where they agree, and says what it drops.
@@ -273,6 +289,115 @@ fn embeddings_need_the_pooling_they_name() {
             }
         }
     }
+}
+
+/// Columns go by name where there are names: a dev file may have them in another order.
+#[test]
+fn dev_columns_may_stand_in_another_order() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: String| fs::write(dir.path().join(name), content).unwrap();
+    let rows = |row: &dyn Fn(&str, &str) -> String| -> String {
+        examples(40).iter().map(|e| row(&e.text, e.label.as_ref().unwrap())).collect()
+    };
+    write("train.csv", format!("q,a,label\n{}", rows(&|t, l| format!("{t},it,{l}\n"))));
+    write("dev.csv", format!("a,q,label\n{}", rows(&|t, l| format!("it,{t},{l}\n"))));
+    write("same.csv", format!("q,a,label\n{}", rows(&|t, l| format!("{t},it,{l}\n"))));
+    let report = |dev: &str| {
+        let config = RunConfig {
+            dev: Some(dir.path().join(dev)),
+            columns: bert_train::Columns { header: true, ..Default::default() },
+            recipe: recipe(),
+            ..RunConfig::new(folder().join("tiny-bert"), dir.path().join("train.csv"))
+        };
+        run(&config, &dir.path().join(dev).with_extension("run"), false, &device, &mut ()).unwrap()
+    };
+    assert_eq!(report("dev.csv").dev, report("same.csv").dev);
+}
+
+/// A mixture starts anew beside a pooler that is kept.
+#[test]
+fn a_layer_mixture_can_start_from_a_plain_bert() {
+    let (_, device) = devices().remove(0);
+    let labels = |_: &[String]| LabelMap::of_model(&["bad".to_owned(), "good".to_owned()]);
+    let settings = bert_train::Settings {
+        layer_mixture: true,
+        ..bert_train::Settings::new(PoolingKind::Cls, 16)
+    };
+    let dir = folder().join("tiny-bert");
+    let (mixed, notices) =
+        TextClassifier::from_checkpoint(&dir, labels, settings, 0, &device).unwrap();
+    assert_eq!(notices, Vec::<String>::new());
+    let pooler = |classifier: &TextClassifier| {
+        let tensors = classifier.model.named_parameters().into_iter();
+        tensors.filter(|tensor| tensor.name.contains("pooler")).collect::<Vec<_>>()
+    };
+    assert_eq!(pooler(&mixed), pooler(&new_head(PoolingKind::Cls, 0, &device)));
+    let names: Vec<String> =
+        mixed.model.named_parameters().into_iter().map(|tensor| tensor.name).collect();
+    assert!(names.contains(&"layer_mixture.gamma".to_owned()), "{names:?}");
+}
+
+/// Copies the classifier of the reference with another config.
+fn with_config(change: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(folder().join("tiny-bert-seqcls")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let path = dir.path().join("config.json");
+    let mut config = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut config);
+    fs::write(path, config.to_string()).unwrap();
+    dir
+}
+
+#[test]
+fn a_classifier_of_several_labels_a_text_is_refused() {
+    let (_, device) = devices().remove(0);
+    let dir = with_config(|config| config["problem_type"] = "multi_label_classification".into());
+    let error = TextClassifier::load(dir.path(), &device).unwrap_err();
+    assert!(error.is_bad_input(), "{error}");
+    assert!(error.to_string().contains("multi_label_classification"), "{error}");
+}
+
+/// Hugging Face leaves out the names of labels where they are the default ones.
+#[test]
+fn labels_without_names_have_the_default_ones() {
+    let (_, device) = devices().remove(0);
+    let dir = with_config(|config| {
+        let config = config.as_object_mut().unwrap();
+        config.remove("id2label");
+        config.remove("label2id");
+    });
+    let classifier = TextClassifier::load(dir.path(), &device).unwrap();
+    assert_eq!(classifier.labels.names(), ["LABEL_0", "LABEL_1", "LABEL_2"]);
+}
+
+/// Training from a model with another head says what it leaves.
+#[test]
+fn a_head_of_another_kind_is_dropped_with_a_word() {
+    let (_, device) = devices().remove(0);
+    let labels = |_: &[String]| LabelMap::of_model(&["bad".to_owned(), "good".to_owned()]);
+    for (model, part) in
+        [("tiny-bert-qa", "qa_outputs.weight"), ("tiny-bert-tokcls", "classifier.weight")]
+    {
+        let settings = bert_train::Settings::new(PoolingKind::Mean, 16);
+        let dir = folder().join(model);
+        let (_, notices) =
+            TextClassifier::from_checkpoint(&dir, labels, settings, 0, &device).unwrap();
+        assert!(notices.len() == 1 && notices[0].contains(part), "{notices:?}");
+    }
+}
+
+/// A head for tokens has the same names in a checkpoint, and is not taken for one for texts.
+#[test]
+fn a_head_for_tokens_is_no_classifier_of_texts() {
+    let (_, device) = devices().remove(0);
+    let dir = folder().join("tiny-bert-tokcls");
+    let error = TextClassifier::load(&dir, &device).unwrap_err();
+    assert!(error.is_bad_input(), "{error}");
+    assert!(error.to_string().contains("BertForTokenClassification"), "{error}");
 }
 
 /// Rows come back in their own order, whatever order they were run in, and a text alone has the same logits.

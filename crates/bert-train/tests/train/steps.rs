@@ -143,6 +143,23 @@ fn each_group_learns_at_its_own_rate() {
     }
 }
 
+/// What is frozen stays to the bit, and the rest learns.
+#[test]
+fn a_frozen_encoder_does_not_move() {
+    let (_, device) = devices().remove(0);
+    let device = device.autodiff();
+    let mut model = new_head(PoolingKind::Mean, 0, &device).model.train();
+    model.bert = model.bert.freeze();
+    let before = parameters(&model);
+    let (input, labels) = batch(&device);
+    let recipe = Recipe { learning_rate: 0.1, ..Recipe::default() };
+    let rates = learning_rates(&recipe, 1.0);
+    let step = train_step(model, &mut Optimizer::new(&recipe), (&input, &labels), None, rates);
+    for (name, after) in parameters(&step.model) {
+        assert_eq!(after == before[&name], name.starts_with("bert."), "{name}");
+    }
+}
+
 /// Decay takes lr x 0.01 of a weight where its gradient is zero; biases and norms stay.
 #[test]
 fn biases_and_norms_do_not_decay() {
