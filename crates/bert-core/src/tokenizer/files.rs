@@ -322,7 +322,10 @@ mod tests {
             )
         );
         let message = refusal(&[(TOKENIZER, b"{\"version\":")]);
-        assert!(message.starts_with("tokenizer.json is not a usable tokenizer: EOF"), "{message}");
+        assert!(
+            message.starts_with("tokenizer.json is not the JSON that was expected: EOF"),
+            "{message}"
+        );
         assert!(
             refusal(&[(TOKENIZER, b"{}")])
                 .starts_with("tokenizer.json is not a usable tokenizer: ")
