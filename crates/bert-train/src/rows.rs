@@ -58,7 +58,7 @@ impl Rows {
     /// Opens a file; without `format`, the extension tells it.
     ///
     /// With `header`, the first row of a file that is not JSON gives the names of the columns.
-    /// The columns of a JSON file are the names in its first object.
+    /// The columns of a JSON file are the names in its first object; other names further down are passed over.
     ///
     /// # Errors
     /// Where the format is not known, or the first row can't be read or is not there.
@@ -110,14 +110,12 @@ impl Rows {
     fn row(&self, line: usize, record: Record) -> Result<Row> {
         let cells: Vec<Cell> = match record {
             Record::Fields(fields) => fields.into_iter().map(Cell::Text).collect(),
-            Record::Object(mut object) => {
-                let known = self.names.iter().flatten();
-                let known = known.map(|name| object.remove(name));
-                let mut cells: Vec<Cell> =
-                    known.map(|value| value.map_or(Cell::Other("nothing"), cell)).collect();
-                cells.extend(object.into_iter().map(|(_, value)| cell(value)));
-                cells
-            }
+            Record::Object(mut object) => self
+                .names
+                .iter()
+                .flatten()
+                .map(|name| object.remove(name).map_or(Cell::Other("nothing"), cell))
+                .collect(),
         };
         if cells.len() != self.width {
             return Err(Error::ColumnCount {
