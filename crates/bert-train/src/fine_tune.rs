@@ -105,7 +105,7 @@ impl FineTuned {
 /// one machine, the same call gives the same losses and weights to the bit.
 ///
 /// # Errors
-/// [`Error::Recipe`] for a recipe that can't be followed, [`Error::Empty`]-like errors for data without rows,
+/// [`Error::Recipe`] for a recipe that can't be followed, [`Error::NoRows`] for data without rows,
 /// [`Error::NotFinite`] when the loss stops being a number, and what `observer` returns.
 pub fn fine_tune(
     model: SequenceClassifier,

@@ -63,7 +63,7 @@ fn indices(weight: &FlexTensor, ids: FlexTensor) -> Vec<usize> {
     ids.into_iter()
         .map(|id| match usize::try_from(id) {
             Ok(row) if row < rows => row,
-            _ => panic!("embedding: the id {id} is no row of a table of {rows} rows"),
+            _ => panic!("embedding: the id {id} is no row of a table of {rows} rows"), // INVARIANT: checked against the vocabulary on loading
         })
         .collect()
 }
