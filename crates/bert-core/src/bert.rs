@@ -67,6 +67,31 @@ impl Bert {
         hidden
     }
 
+    /// The last hidden state of the first token of each sequence, [CLS], for its word embeddings.
+    ///
+    /// It costs what [`forward_words`](Self::forward_words) costs but for most of the last layer, of whose output
+    /// nobody reads the other tokens.
+    ///
+    /// # Shapes
+    /// - `words`: `[tokens, hidden_size]`
+    /// - output: `[sequences, hidden_size]`
+    ///
+    /// # Panics
+    /// When the encoder has no layer.
+    pub fn forward_first(
+        &self,
+        words: Tensor<2>,
+        input: &EncoderInput,
+        dropout: Option<Key>,
+    ) -> Tensor<2> {
+        let mut hidden = self.embeddings.forward(words, input, dropout);
+        let (last, layers) = self.encoder.layer.split_last().expect("an encoder has layers"); // INVARIANT: see `# Panics`
+        for (index, layer) in (0..).zip(layers) {
+            hidden = layer.forward(hidden, &input.sequences, index, dropout);
+        }
+        last.forward_first(hidden, &input.sequences, layers.len() as u32, dropout)
+    }
+
     /// The hidden states of all layers: the embeddings first, then the output of each layer.
     ///
     /// # Shapes

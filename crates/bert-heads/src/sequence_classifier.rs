@@ -84,6 +84,11 @@ impl SequenceClassifier {
     /// # Shapes
     /// output: `[sequences, hidden_size]`
     pub fn pooled(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
+        if self.layer_mixture.is_none() && self.pooling.reads_first_token() {
+            let words = self.bert.embeddings.words(input);
+            let first = self.bert.forward_first(words, input, key);
+            return self.pooling.forward(first, &input.sequences.first_tokens());
+        }
         self.pooling.forward(self.hidden(input, key), &input.sequences)
     }
 

@@ -105,7 +105,7 @@ impl Stack {
             let [q, k, value] = [0, 1, 2].map(|i| linear(x.clone(), m(mi + i), Some(v(vi + i))));
             let options =
                 AttentionOptions { dropout: drop(site), ..AttentionOptions::new(self.shape.heads) };
-            let context = attention(q, k, value, sequences, &options);
+            let context = attention(q, k, value, sequences, sequences, &options);
             let out = linear(context, m(mi + 3), Some(v(vi + 3)));
             x = layer_norm(out, Some(x), drop(site + 1), v(vi + 4), v(vi + 5), 1e-12);
             let wide = gelu(linear(x.clone(), m(mi + 4), Some(v(vi + 6))));

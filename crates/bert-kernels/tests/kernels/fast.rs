@@ -93,14 +93,17 @@ fn embedding_names_an_id_that_is_no_row() {
     embedding(Tensor::zeros([41, 2], &device), Tensor::from_ints([0, 41], &device));
 }
 
-/// Attention of 2 heads over these sequences.
+/// Attention over these sequences, from all tokens and from the first of each.
 fn assert_attention_agrees(lengths: &Sequences, size: usize, options: &AttentionOptions) {
-    let (tokens, width) = (lengths.tokens(), options.num_heads * size);
-    let inputs = [1, 2, 3].map(|index| normal(index, tokens * width));
-    assert_versions_agree(&format!("attention {options:?}"), &inputs, &|x| {
-        let [q, k, v] = [0, 1, 2].map(|i| reshape(&x[i], [tokens, width]));
-        attention(q, k, v, lengths, options)
-    });
+    let width = options.num_heads * size;
+    for queries in [lengths.clone(), lengths.first_tokens()] {
+        let tokens = [queries.tokens(), lengths.tokens(), lengths.tokens()];
+        let inputs = [0, 1, 2].map(|i| normal(i as u64 + 1, tokens[i] * width));
+        assert_versions_agree(&format!("attention {options:?}"), &inputs, &|x| {
+            let [q, k, v] = [0, 1, 2].map(|i| reshape(&x[i], [tokens[i], width]));
+            attention(q, k, v, &queries, lengths, options)
+        });
+    }
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn attention_of_large_scores_agrees() {
         .map(|index| normal(index, tokens * width).iter().map(|x| x * 9.0).collect::<Vec<_>>());
     assert_versions_agree("attention", &inputs, &|x| {
         let [q, k, v] = [0, 1, 2].map(|i| reshape(&x[i], [tokens, width]));
-        attention(q, k, v, &lengths(), &AttentionOptions::new(2))
+        attention(q, k, v, &lengths(), &lengths(), &AttentionOptions::new(2))
     });
 }
 
@@ -170,7 +173,8 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         let states = dropout(embedding(reshape(&x[0], [97, width]), ids), dropout_of(0.1, 1));
         let query = linear(states.clone(), reshape(&x[1], [width, width]), Some(x[2].clone()));
         let options = AttentionOptions { dropout: dropout_of(0.1, 2), ..AttentionOptions::new(4) };
-        let context = attention(query, states.clone(), states.clone(), &lengths, &options);
+        let context =
+            attention(query, states.clone(), states.clone(), &lengths, &lengths, &options);
         let states = layer_norm(
             context,
             Some(states),
