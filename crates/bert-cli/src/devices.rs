@@ -28,10 +28,12 @@ const COMPILED: &[(&str, &str)] = &[
     ("ndarray", "the CPU, through ndarray (deprecated in Burn)"),
 ];
 
-/// The device of this name, else the first backend that was compiled in.
+/// The device of this name, else that of the environment variable `BURN_DEVICE`, else the first backend that was
+/// compiled in.
 pub fn device(name: Option<&str>) -> Result<Device, Failure> {
     let first = COMPILED.first().map(|(name, _)| *name);
-    let Some(name) = name.or(first) else {
+    let environment = std::env::var("BURN_DEVICE").ok().filter(|name| !name.is_empty());
+    let Some(name) = name.or(environment.as_deref()).or(first) else {
         return Err(Failure::Usage(
             "no backend was compiled in: build with a feature such as flex".to_owned(),
         ));

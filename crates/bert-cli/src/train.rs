@@ -6,6 +6,7 @@ use std::{
 };
 
 use bert_heads::PoolingKind;
+use bert_kernels::Precision;
 use bert_train::{Progress, RunConfig, RunReport, run};
 use clap::Args;
 
@@ -71,6 +72,9 @@ pub struct Train {
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// float32, or bfloat16 for the products of affine maps, on CPUs with AVX-512 BF16 [default: float32]
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
     /// Backend to train on, see `bert devices`
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
@@ -127,6 +131,7 @@ impl Train {
         set(&mut config.model, &self.model);
         set(&mut config.train, &self.train);
         set(&mut config.pooling, &self.pooling);
+        set(&mut config.precision, &self.precision);
         set(&mut config.recipe.epochs, &self.epochs);
         set(&mut config.recipe.learning_rate, &self.lr);
         set(&mut config.recipe.batch_size, &self.batch_size);

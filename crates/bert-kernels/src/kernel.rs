@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod attention;
+pub(crate) mod bf16;
 pub(crate) mod dropout;
 pub(crate) mod embedding;
 pub(crate) mod gelu;

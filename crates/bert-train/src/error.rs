@@ -373,6 +373,14 @@ pub enum Error {
         /// The pooling.
         pooling: bert_heads::PoolingKind,
     },
+    /// The device can't multiply as exactly as it should.
+    #[error(
+        "there are no {precision} products on this device: expected the device flex, or precision float32"
+    )]
+    Precision {
+        /// The precision that was asked for.
+        precision: bert_kernels::Precision,
+    },
     /// The loss or the gradient stopped being a number.
     #[error(
         "the {what} is {value} at step {step} (epoch {epoch}): lower the learning rate; {}",
@@ -455,6 +463,7 @@ impl Error {
             | Self::SettingsFormat { .. }
             | Self::NoClassifier { .. }
             | Self::Pairs { .. }
+            | Self::Precision { .. }
             | Self::PoolingMissing { .. } => true,
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
             Self::NotFinite { .. } => false,

@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use bert_core::write_atomically;
 use bert_heads::SequenceClassifier;
+use bert_kernels::set_precision;
 use burn::tensor::Device;
 use serde::Serialize;
 use serde_json::json;
@@ -56,6 +57,10 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<RunReport> {
     config.recipe.check()?;
+    if !config.precision.is_available(device) {
+        return Err(Error::Precision { precision: config.precision });
+    }
+    set_precision(config.precision);
     check_out(out, &config.model, overwrite)?;
     let run_file = config.to_toml()?;
     // Written out once, so that dev rows are read by the training file's names and not by their own order.

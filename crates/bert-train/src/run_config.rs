@@ -7,6 +7,7 @@ use std::{
 };
 
 use bert_heads::PoolingKind;
+use bert_kernels::Precision;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
@@ -43,13 +44,16 @@ pub struct RunConfig {
     /// The most tokens of a text; without it, the smaller of 512 and what the model has positions for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
+    /// How affine maps multiply.
+    #[serde(default)]
+    pub precision: Precision,
     /// The numbers of the run.
     #[serde(flatten)]
     pub recipe: Recipe,
 }
 
 /// The keys of a run file, at the top level.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "model",
     "train",
     "dev",
@@ -60,6 +64,7 @@ const KEYS: [&str; 19] = [
     "header",
     "pooling",
     "max_length",
+    "precision",
     "epochs",
     "lr",
     "head_lr",
@@ -83,6 +88,7 @@ impl RunConfig {
             columns: Columns::default(),
             pooling: PoolingKind::default(),
             max_length: None,
+            precision: Precision::default(),
             recipe: Recipe::default(),
         }
     }

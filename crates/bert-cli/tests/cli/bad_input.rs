@@ -182,6 +182,7 @@ fn a_path_that_is_no_utf8() {
         .args(["train", "--model", text(&reference().join("tiny-bert")), "--out", "run"])
         .args(["--overwrite", "--train"])
         .arg(path)
+        .env("BURN_DEVICE", "flex")
         .current_dir(&desk.folder)
         .output()
         .unwrap();
@@ -257,4 +258,14 @@ fn models_without_what_is_asked_of_them() {
         "{}",
         stderr(&output)
     );
+}
+
+/// What a device cannot do is refused before the run, and named.
+#[test]
+#[cfg(feature = "ndarray")]
+fn products_that_a_device_has_not() {
+    let desk = Desk::new();
+    let output = desk.train(&["--precision", "bfloat16", "--device", "ndarray"]);
+    assert_refused(&output, 2, &["bfloat16", "flex"]);
+    assert!(!desk.path("run").exists());
 }

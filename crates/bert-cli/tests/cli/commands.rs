@@ -40,6 +40,21 @@ fn train_eval_predict_embed_inspect() {
     assert!(stdout(&desk.bert(&["devices"])).contains("flex"));
 }
 
+/// Products in bfloat16 are other numbers than in float32, but not by much, and the run file says so.
+#[test]
+fn training_in_bfloat16() {
+    let desk = Desk::new();
+    let loss = |more: &[&str]| {
+        let report = json(&desk.train(&[more, &["--json", "--overwrite"]].concat()));
+        report["last"]["loss"].as_f64().unwrap()
+    };
+    let (full, half) = (loss(&[]), loss(&["--precision", "bfloat16"]));
+    assert!(full != half && (full - half).abs() < 0.02, "{full} {half}");
+    let run_file = std::fs::read_to_string(desk.path("run/run.toml")).unwrap();
+    assert!(run_file.contains("precision = \"bfloat16\""), "{run_file}");
+    assert_eq!(loss(&["--precision", "bfloat16"]), half);
+}
+
 /// A classifier of Hugging Face's is evaluated as it is; its logits are the reference's.
 #[test]
 fn a_plain_hugging_face_classifier_is_applied() {

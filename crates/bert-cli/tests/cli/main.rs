@@ -51,6 +51,8 @@ impl Desk {
     fn bert(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_bert"))
             .args(arguments)
+            // A build with GPUs would begin with those.
+            .env("BURN_DEVICE", "flex")
             .current_dir(&self.folder)
             .output()
             .unwrap()

@@ -26,6 +26,42 @@ fn linear_agrees() {
     }
 }
 
+/// In bfloat16 what it holds exactly is multiplied exactly, forwards and backwards; all else is rounded to 8 bits.
+#[test]
+#[cfg(feature = "flex")]
+fn linear_in_bfloat16_agrees() {
+    use bert_kernels::{Precision, set_precision};
+
+    use crate::{outcome, switch};
+
+    let _switch = switch(true);
+    let [rows, from, to] = [131, 37, 150];
+    for exact in [true, false] {
+        let inputs = [normal(1, rows * from), normal(2, from * to), normal(3, to)]
+            .map(|x| x.into_iter().map(|x| if exact { (4.0 * x).round() } else { x }).collect());
+        let run = |precision| {
+            set_precision(precision);
+            // The gradient's own weights are not exact: those of the inputs are compared where they are rounded.
+            let out = outcome(burn::tensor::Device::flex(), &inputs, &|x| {
+                linear(reshape(&x[0], [rows, from]), reshape(&x[1], [from, to]), Some(x[2].clone()))
+            });
+            set_precision(Precision::Float32);
+            out
+        };
+        let (full, half) = (run(Precision::Float32), run(Precision::Bfloat16));
+        let distance = |a: &[f32], b: &[f32]| {
+            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+            norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
+        };
+        let of_output = distance(&half.output, &full.output);
+        assert!(if exact { of_output < 1e-6 } else { (1e-5..5e-3).contains(&of_output) });
+        for (half, full) in half.gradients.iter().zip(&full.gradients) {
+            let distance = distance(half, full);
+            assert!(distance < 5e-3, "{distance}");
+        }
+    }
+}
+
 #[test]
 fn linear_of_views_agrees() {
     let inputs = [normal(1, 22 * 25), normal(2, 37 * 22)];
