@@ -45,6 +45,9 @@ pub struct Bench {
     /// Device of our side, see `bert devices`; PyTorch takes a GPU where there is one, unless this is the CPU
     #[arg(long, default_value = "flex")]
     device: String,
+    /// float32, or bfloat16 for products on our side and autocast to bfloat16 on PyTorch's
+    #[arg(long, default_value = "float32")]
+    precision: String,
     /// With the job epoch: also PyTorch with every text padded to 128 tokens
     #[arg(long)]
     pad_max: bool,
@@ -159,9 +162,9 @@ impl Bench {
         let arguments = [&job_name, "--shape", &shape_name, "--batch", &batch, "--seq", &seq]
             .map(str::to_owned);
         let mut ours = self.ours(&build.jobs);
-        ours.args(&arguments).args(["--device", &self.device]);
+        ours.args(&arguments).args(self.running());
         let mut theirs = self.pytorch();
-        theirs.args(&arguments);
+        theirs.args(&arguments).args(self.autocast());
         let sides = [("ours", ours), ("pytorch", theirs)].map(|(side, command)| Side {
             side,
             what: what.to_owned(),
@@ -178,7 +181,8 @@ impl Bench {
             let mut command = self.ours(&build.jobs);
             command
                 .args(["step", "--shape", &name(&shape), "--batch", &batch, "--seq", &seq])
-                .args(["--lengths", lengths, "--device", &self.device]);
+                .args(["--lengths", lengths])
+                .args(self.running());
             Side {
                 side: "ours",
                 what: format!("a step on {tokens} tokens, per 1000 of them, {lengths} lengths"),
@@ -247,8 +251,18 @@ impl Bench {
             command.arg(flag).arg(path);
         }
         command.args(["--max-length", &SEQ.to_string(), "--batch-size", &BATCH.to_string()]);
-        command.args(["--overwrite", "--device", &self.device]);
+        command.arg("--overwrite").args(self.running());
         command
+    }
+
+    /// How our side runs.
+    fn running(&self) -> [&str; 4] {
+        ["--device", &self.device, "--precision", &self.precision]
+    }
+
+    /// How PyTorch runs where our side multiplies in bfloat16.
+    fn autocast(&self) -> Option<&'static str> {
+        (self.precision == "bfloat16").then_some("--amp")
     }
 
     fn pytorch(&self) -> Command {
@@ -268,7 +282,7 @@ impl Bench {
             command.arg(flag).arg(path);
         }
         command.args(["--max-len", &SEQ.to_string(), "--batch", &BATCH.to_string()]);
-        command.args(["--epochs", "1", "--group-by-length"]);
+        command.args(["--epochs", "1", "--group-by-length"]).args(self.autocast());
         command
     }
 }

@@ -1,6 +1,7 @@
 //! Times one job of ours by itself; `cargo xtask bench` runs it beside PyTorch's and compares.
 //!
-//! `jobs step|infer --shape tiny|minilm|base --batch 32 --seq 128 [--lengths equal|mixed] [--device DEVICE]`
+//! `jobs step|infer --shape tiny|minilm|base --batch 32 --seq 128 [--lengths equal|mixed] [--device DEVICE]
+//! [--precision float32|bfloat16]`
 //!
 //! Prints one line of JSON. Step and model are the library's own, on random ids.
 
@@ -17,8 +18,9 @@ use std::{
 use bert_core::{Bert, BertConfig, EncoderInput, initialise, pass_key};
 use bert_heads::{PoolingKind, SequenceClassifier, SequenceClassifierConfig};
 use bert_kernels::{
-    Sequences,
+    Precision, Sequences,
     random::{Purpose, Stream},
+    set_precision,
 };
 use bert_train::{Optimizer, Recipe, learning_rates, train_step};
 use burn::{
@@ -84,6 +86,8 @@ fn run() -> Result<(), Failure> {
         }
     };
     let device = devices::device(value("--device"))?;
+    let precision = value("--precision").map_or(Ok(Precision::default()), str::parse);
+    set_precision(precision.map_err(|error| Failure::Usage(error.to_string()))?);
     let mut times = match job {
         "step" => train(&config, &lengths, &device),
         "infer" => infer(&config, &lengths, &device),
