@@ -1,5 +1,8 @@
 //! What CI runs, a person can run: `cargo xtask ci`.
 
+mod bench;
+mod side;
+
 use std::{
     env,
     process::{Command, ExitCode},
@@ -7,7 +10,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-/// Checks, tests and fixtures of the workspace.
+/// Checks, tests, fixtures and benchmarks of the workspace.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {
@@ -32,6 +35,7 @@ enum Task {
         #[arg(long)]
         minilm: String,
     },
+    Bench(bench::Bench),
     /// Check and test
     Ci,
 }
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
             let script = "crates/bert-core/tests/reference/make_reference.py";
             run(Command::new(python).args([script, &minilm]))
         }
+        Task::Bench(arguments) => bench::bench(&arguments),
         Task::Ci => check().and_then(|()| test()),
     };
     match result {
