@@ -85,7 +85,7 @@ pub struct Running {
     /// Texts run together
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub batch_size: usize,
-    /// Backend to run on, see `bert devices`
+    /// Backend to run on, see `bert devices` [default: BURN_DEVICE, else the first there]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 }

@@ -1,6 +1,9 @@
 //! Devices by name.
 
-use std::io::{self, Write};
+use std::{
+    env,
+    io::{self, Write},
+};
 
 use burn::tensor::Device;
 
@@ -28,10 +31,11 @@ const COMPILED: &[(&str, &str)] = &[
     ("ndarray", "the CPU, through ndarray (deprecated in Burn)"),
 ];
 
-/// The device of this name, else the first backend that was compiled in.
+/// The device of this name, else that of the environment's `BURN_DEVICE`, else the first backend that was compiled in.
 pub fn device(name: Option<&str>) -> Result<Device, Failure> {
+    let environment = env::var("BURN_DEVICE").ok();
     let first = COMPILED.first().map(|(name, _)| *name);
-    let Some(name) = name.or(first) else {
+    let Some(name) = name.or(environment.as_deref()).or(first) else {
         return Err(Failure::Usage(
             "no backend was compiled in: build with a feature such as flex".to_owned(),
         ));
@@ -41,7 +45,7 @@ pub fn device(name: Option<&str>) -> Result<Device, Failure> {
     known.then(|| open(backend, index)).flatten().ok_or_else(|| {
         let names: Vec<&str> = COMPILED.iter().map(|(name, _)| *name).collect();
         Failure::Usage(format!(
-            "no device {name:?} in this build: expected one of {}; see `bert devices`, or build with the \
+            "no device {name:?} in this build or on this machine: expected one of {}; see `bert devices`, or build with the \
              backend's cargo feature",
             names.join(", ")
         ))
@@ -64,12 +68,16 @@ fn open(backend: &str, index: &str) -> Option<Device> {
     let number = || if index.is_empty() { Some(0) } else { index.parse().ok() };
     #[cfg(feature = "wgpu")]
     if backend == "wgpu" {
-        use burn::tensor::DeviceKind;
-        return match index {
-            "" => Some(Device::wgpu(DeviceKind::DefaultDevice)),
-            "cpu" => Some(Device::wgpu(DeviceKind::Cpu)),
-            _ => None,
+        use burn::tensor::{DeviceKind, DeviceType};
+        let kind = match index {
+            "" => DeviceKind::DefaultDevice,
+            "cpu" => DeviceKind::Cpu,
+            _ => return None,
         };
+        let device = Device::wgpu(kind);
+        let found = Device::enumerate(DeviceType::Wgpu).into_vec();
+        let there = if index.is_empty() { !found.is_empty() } else { found.contains(&device) };
+        return there.then_some(device);
     }
     match (backend, index) {
         #[cfg(feature = "flex")]

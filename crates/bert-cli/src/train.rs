@@ -71,7 +71,7 @@ pub struct Train {
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Backend to train on, see `bert devices`
+    /// Backend to train on, see `bert devices` [default: BURN_DEVICE, else the first there]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Directory to write the trained model and the run's files to
