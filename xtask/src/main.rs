@@ -22,7 +22,7 @@ struct Arguments {
 enum Task {
     /// Formatting and lints
     Check,
-    /// Every test, on every CPU backend, in one build
+    /// Every test, on every backend that needs no GPU, in one build
     Test,
     /// Every example, as the README runs it
     Examples,
@@ -40,8 +40,8 @@ enum Task {
     Ci,
 }
 
-/// One build for tests and lints: every CPU backend.
-const FEATURES: [&str; 3] = ["--workspace", "--features", "ndarray"];
+/// One build for tests and lints: every backend that needs no GPU.
+const FEATURES: [&str; 3] = ["--workspace", "--features", "ndarray,wgpu"];
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {

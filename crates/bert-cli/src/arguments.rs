@@ -90,7 +90,7 @@ pub struct Running {
     /// float32, or bfloat16 for the products of affine maps, on CPUs with AVX-512 BF16
     #[arg(long, value_name = "PRECISION", default_value_t)]
     pub precision: Precision,
-    /// Backend to run on, see `bert devices`
+    /// Backend to run on, see `bert devices` [default: BURN_DEVICE, else the first there]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
 }

@@ -75,7 +75,7 @@ pub struct Train {
     /// float32, or bfloat16 for the products of affine maps, on CPUs with AVX-512 BF16 [default: float32]
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
-    /// Backend to train on, see `bert devices`
+    /// Backend to train on, see `bert devices` [default: BURN_DEVICE, else the first there]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Directory to write the trained model and the run's files to

@@ -178,12 +178,11 @@ fn a_path_that_is_no_utf8() {
     assert!(desk.train(&[]).status.success());
     let path = std::ffi::OsStr::from_bytes(b"bad\xff.tsv");
     fs::copy(desk.path("train.tsv"), desk.folder.path().join(path)).unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bert"))
+    let output = desk
+        .program()
         .args(["train", "--model", text(&reference().join("tiny-bert")), "--out", "run"])
         .args(["--overwrite", "--train"])
         .arg(path)
-        .env("BURN_DEVICE", "flex")
-        .current_dir(&desk.folder)
         .output()
         .unwrap();
     assert_refused(&output, 2, &["UTF-8"]);
@@ -206,6 +205,9 @@ fn flags_that_cannot_be_followed() {
     ] {
         assert_refused(&desk.train(&flags), 2, &parts);
     }
+    let arguments = ["predict", "--model", "run", "--text", "good"];
+    let output = desk.program().args(arguments).env("BURN_DEVICE", "oven").output().unwrap();
+    assert_refused(&output, 2, &["oven", "flex"]);
     let output = desk.train(&["--pooling", "avg"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("adaptive"), "{}", stderr(&output));
