@@ -66,7 +66,7 @@ fn open(backend: &str, index: &str) -> Option<Device> {
     if backend == "wgpu" {
         use burn::tensor::DeviceKind;
         return match index {
-            "" => Some(Device::wgpu(DeviceKind::Default)),
+            "" => Some(Device::wgpu(DeviceKind::default())),
             "cpu" => Some(Device::wgpu(DeviceKind::Cpu)),
             _ => None,
         };
