@@ -4,6 +4,7 @@ mod arguments;
 mod devices;
 mod embed;
 mod eval;
+mod export;
 mod inspect;
 mod predict;
 mod train;
@@ -40,6 +41,8 @@ enum Command {
     Predict(predict::Predict),
     /// Turn texts into vectors
     Embed(embed::Embed),
+    /// Write a trained model as an ordinary BERT
+    Export(export::Export),
     /// Show what a model directory holds
     Inspect(inspect::Inspect),
     /// List the devices of the backends that were compiled in
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Command::Eval(arguments) => arguments.run(),
         Command::Predict(arguments) => arguments.run(),
         Command::Embed(arguments) => arguments.run(),
+        Command::Export(arguments) => arguments.run(),
         Command::Inspect(arguments) => arguments.run(),
         Command::Devices => devices::run(),
     };

@@ -5,8 +5,8 @@ use std::{
     path::PathBuf,
 };
 
-use bert_heads::PoolingKind;
-use bert_train::{Progress, RunConfig, RunReport, run};
+use bert_heads::{PoolingKind, TaskEmbeddingKind};
+use bert_train::{Progress, RunConfig, RunReport, TrainEmbeddings, run};
 use clap::Args;
 
 use crate::{Failure, arguments::LabelledColumns, devices::device};
@@ -50,6 +50,13 @@ pub struct Train {
     /// cls, first, mean, max, attention or adaptive [default: cls]
     #[arg(long, value_name = "POOLING")]
     pooling: Option<PoolingKind>,
+    /// Map of the word embeddings that is learned: full, low-rank=R, diagonal or additive [default: none]
+    #[arg(long, value_name = "KIND")]
+    task_embedding: Option<TaskEmbeddingKind>,
+    /// Word embeddings that are trained: all, new (those that `bert vocab extend` added) or none; positions and
+    /// token types always are [default: all]
+    #[arg(long, value_name = "WHICH")]
+    train_embeddings: Option<TrainEmbeddings>,
     /// Passes over the training rows [default: 3]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -62,6 +69,9 @@ pub struct Train {
     /// Highest learning rate of the pooling [default: --lr]
     #[arg(long, value_name = "RATE")]
     pooling_lr: Option<f64>,
+    /// Highest learning rate of the task embedding [default: --lr]
+    #[arg(long, value_name = "RATE")]
+    task_embedding_lr: Option<f64>,
     /// Rows a step [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -127,6 +137,7 @@ impl Train {
         set(&mut config.model, &self.model);
         set(&mut config.train, &self.train);
         set(&mut config.pooling, &self.pooling);
+        set(&mut config.words.train_embeddings, &self.train_embeddings);
         set(&mut config.recipe.epochs, &self.epochs);
         set(&mut config.recipe.learning_rate, &self.lr);
         set(&mut config.recipe.batch_size, &self.batch_size);
@@ -137,9 +148,12 @@ impl Train {
         }
         config.format = self.columns.format.or(config.format);
         config.max_length = self.max_length.or(config.max_length);
+        config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
         config.recipe.head_learning_rate = self.head_lr.or(config.recipe.head_learning_rate);
         config.recipe.pooling_learning_rate =
             self.pooling_lr.or(config.recipe.pooling_learning_rate);
+        config.recipe.task_embedding_learning_rate =
+            self.task_embedding_lr.or(config.recipe.task_embedding_learning_rate);
         Ok(config)
     }
 

@@ -373,6 +373,30 @@ pub enum Error {
         /// The pooling.
         pooling: bert_heads::PoolingKind,
     },
+    /// A task embedding of a rank that no smaller matrices come of.
+    #[error(
+        "the task embedding low-rank={rank} is wider than the model's hidden_size {hidden_size}: choose a lower rank, or full"
+    )]
+    TaskEmbeddingRank {
+        /// The rank.
+        rank: usize,
+        /// The width of the word embeddings.
+        hidden_size: usize,
+    },
+    /// New words are to be trained where there are none.
+    #[error(
+        "{path} has no new words to train: add some with `bert vocab extend`, or train all or none of the word embeddings"
+    )]
+    NoNewWords {
+        /// The directory of the checkpoint.
+        path: PathBuf,
+    },
+    /// The directory that a model is to be written to holds something already.
+    #[error("{path} is not empty: give another --out")]
+    OutTaken {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The loss or the gradient stopped being a number.
     #[error(
         "the {what} is {value} at step {step} (epoch {epoch}): lower the learning rate; {}",
@@ -455,7 +479,10 @@ impl Error {
             | Self::SettingsFormat { .. }
             | Self::NoClassifier { .. }
             | Self::Pairs { .. }
-            | Self::PoolingMissing { .. } => true,
+            | Self::PoolingMissing { .. }
+            | Self::TaskEmbeddingRank { .. }
+            | Self::NoNewWords { .. }
+            | Self::OutTaken { .. } => true,
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
             Self::NotFinite { .. } => false,
         }

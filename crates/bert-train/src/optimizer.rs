@@ -14,6 +14,7 @@ use crate::recipe::Recipe;
 const NO_DECAY: &str = r"(^|\.)(bias|beta|gamma)$";
 const HEAD: &str = r"^classifier\.";
 const POOLING: &str = r"^(pooling|layer_mixture)\.";
+const TASK_EMBEDDING: &str = r"^task_embedding\.";
 
 /// AdamW with gradients clipped by their global norm.
 #[derive(Clone)]
@@ -69,10 +70,15 @@ fn clip_factor(norm: f64, max_norm: f64) -> f64 {
 /// The rate of each group where the schedule stands at `factor`.
 pub fn learning_rates(recipe: &Recipe, factor: f64) -> ModuleLearningRate {
     let base = recipe.learning_rate;
-    ModuleLrScheduler::new(base * factor)
-        .with_group(group(HEAD), recipe.head_learning_rate.unwrap_or(base) * factor)
-        .with_group(group(POOLING), recipe.pooling_learning_rate.unwrap_or(base) * factor)
-        .step()
+    let groups = [
+        (HEAD, recipe.head_learning_rate),
+        (POOLING, recipe.pooling_learning_rate),
+        (TASK_EMBEDDING, recipe.task_embedding_learning_rate),
+    ];
+    let mut rates = groups.into_iter().fold(ModuleLrScheduler::new(base * factor), |rates, own| {
+        rates.with_group(group(own.0), own.1.unwrap_or(base) * factor)
+    });
+    rates.step()
 }
 
 struct SumOfSquares<'a> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod frozen_words;
 mod invariance;
 mod parity;
 #[path = "../reference/mod.rs"]
