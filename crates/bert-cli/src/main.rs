@@ -8,6 +8,7 @@ mod export;
 mod inspect;
 mod predict;
 mod train;
+mod vocab;
 
 use std::{fmt, io, process::ExitCode};
 
@@ -43,6 +44,8 @@ enum Command {
     Embed(embed::Embed),
     /// Write a trained model as an ordinary BERT
     Export(export::Export),
+    /// Find words that the vocabulary breaks, and add them to it
+    Vocab(vocab::Vocab),
     /// Show what a model directory holds
     Inspect(inspect::Inspect),
     /// List the devices of the backends that were compiled in
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => arguments.run(),
         Command::Embed(arguments) => arguments.run(),
         Command::Export(arguments) => arguments.run(),
+        Command::Vocab(arguments) => arguments.run(),
         Command::Inspect(arguments) => arguments.run(),
         Command::Devices => devices::run(),
     };

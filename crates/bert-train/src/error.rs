@@ -391,6 +391,22 @@ pub enum Error {
         /// The directory of the checkpoint.
         path: PathBuf,
     },
+    /// A line of a file of words holds what can't become a word.
+    #[error("{path}, line {line}: {source}")]
+    WordsFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with the word.
+        source: bert_core::Error,
+    },
+    /// A file of words has none that is new.
+    #[error("{path} holds no word that the vocabulary does not have: there is nothing to add")]
+    NoWords {
+        /// The file.
+        path: PathBuf,
+    },
     /// The directory that a model is to be written to holds something already.
     #[error("{path} is not empty: give another --out")]
     OutTaken {
@@ -482,6 +498,8 @@ impl Error {
             | Self::PoolingMissing { .. }
             | Self::TaskEmbeddingRank { .. }
             | Self::NoNewWords { .. }
+            | Self::WordsFile { .. }
+            | Self::NoWords { .. }
             | Self::OutTaken { .. } => true,
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
             Self::NotFinite { .. } => false,

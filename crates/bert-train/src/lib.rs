@@ -31,6 +31,7 @@ mod split;
 mod step;
 mod suggestion;
 mod text_classifier;
+mod vocabulary;
 mod word_config;
 
 pub use batches::{epoch_batches, evaluation_batches};
@@ -60,4 +61,5 @@ pub use schedule::Schedule;
 pub use split::{Split, stratified_split};
 pub use step::{Step, train_step};
 pub use text_classifier::TextClassifier;
+pub use vocabulary::{extend_vocabulary, scan_vocabulary};
 pub use word_config::{ParseTrainEmbeddingsError, TrainEmbeddings, WordConfig};

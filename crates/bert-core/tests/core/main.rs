@@ -8,6 +8,7 @@ mod invariance;
 mod parity;
 #[path = "../reference/mod.rs"]
 mod reference;
+mod vocabulary;
 
 use bert_core::{Bert, BertConfig, Checkpoint, EncoderInput, set_parameters};
 use burn::tensor::Device;
