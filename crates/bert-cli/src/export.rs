@@ -15,11 +15,15 @@ pub struct Export {
     /// Directory to write, absent or empty
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Backend to fold on, see `bert devices`
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
 }
 
 impl Export {
     /// Exports.
     pub fn run(self) -> Result<(), Failure> {
-        Ok(bert_train::export(&self.model, &self.out, &device(None)?)?)
+        let device = device(self.device.as_deref())?;
+        Ok(bert_train::export(&self.model, &self.out, &device)?)
     }
 }

@@ -28,6 +28,8 @@ Examples:
   bert eval --model run --data test.tsv
   bert predict --model run --text 'a film that lingers'
   bert embed --model all-MiniLM-L6-v2 --input texts.txt --normalize > vectors.jsonl
+  bert vocab scan texts.txt --model all-MiniLM-L6-v2 --out words.txt
+  bert export --model run --out plain
   bert inspect --model run
 
 Exit codes: 0 done, 1 failed while working, 2 bad input or usage, 130 interrupted.";

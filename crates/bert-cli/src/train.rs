@@ -20,12 +20,16 @@ Examples:
   bert train --model all-MiniLM-L6-v2 --train train.csv --dev dev.csv \\
     --text question --text answer --label correct --pooling adaptive --pooling-lr 1e-3 --out run
 
+  # new words (see `bert vocab`): only their rows are trained, and a task embedding
+  bert train --model extended --train train.tsv --train-embeddings new --task-embedding low-rank=16 --out run
+
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
 
 Without --text and --label the last column is the label and all before it are text (two at most).
 The directory --out is a model in Hugging Face's layout: `bert eval`, `predict` and `embed` take it, and with
---pooling cls so does transformers' AutoModelForSequenceClassification.";
+--pooling cls so does transformers' AutoModelForSequenceClassification (after `bert export` where there is a task
+embedding).";
 
 /// Fine-tune a checkpoint on labelled texts.
 #[derive(Debug, Args)]
