@@ -86,11 +86,11 @@ impl Embeddings {
     /// words behind them are trained, in a tensor of their own. Positions and token types are not affected.
     ///
     /// # Panics
-    /// When there are fewer words.
+    /// When `rows` is 0, or there are fewer words.
     pub fn freeze_words(mut self, rows: usize) -> Self {
         let table = self.word_table().detach();
         let [all, _] = table.dims();
-        assert!(rows <= all, "freeze_words: {rows} of {all} words");
+        assert!((1..=all).contains(&rows), "freeze_words: {rows} of {all} words");
         // Through the host: what is only a view of the table would be copied in every forward pass.
         let part = |rows: std::ops::Range<usize>| {
             Tensor::from_data(table.clone().slice([rows]).into_data(), &table.device())

@@ -32,6 +32,6 @@ pub use layer::{Intermediate, Layer, Output};
 pub use parameters::{initialise, named_parameters, parameter_shapes, set_parameters};
 pub use pooler::{Pooler, first_tokens};
 pub use tokenizer::{Encoding, SpecialToken, Tokenizer};
-pub use vocabulary::extend_vocabulary;
+pub use vocabulary::ExtendedModel;
 pub use vocabulary_scan::{Candidate, ChangedWord, Fragmentation, VocabularyScan, WordCounts};
 pub use word_rows::{ParseWordInitError, WordInit};

@@ -7,6 +7,10 @@ use bert_kernels::random::{Purpose, Stream};
 use crate::parameters::fnv1a;
 
 /// Where the row of a new word starts.
+///
+/// # Source
+/// Hewitt: "Initializing New Word Embeddings for Pretrained Language Models" (2021,
+/// <https://nlp.stanford.edu/~johnhew/vocab-expansion.html>) for why it should be among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WordInit {
     /// At the mean of the rows of the pieces that spelt the word.

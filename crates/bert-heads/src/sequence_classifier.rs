@@ -104,7 +104,7 @@ impl SequenceClassifier {
     }
 
     /// Sets every parameter from `values(name, shape)`, by the names and shapes that checkpoints have; where that is
-    /// `None`, the parameter stays as it is.
+    /// `None`, the parameter stays as it is. Words are frozen afterwards: these are the names of one table.
     ///
     /// # Errors
     /// What `values` returns.

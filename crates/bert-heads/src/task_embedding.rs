@@ -79,6 +79,7 @@ impl<'de> Deserialize<'de> for TaskEmbeddingKind {
 /// pre-trained model, and weight decay pulls back to it. The map is the same for every word, so that
 /// [`fold`](Self::fold) turns it into an ordinary table of word embeddings.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // INVARIANT: one task embedding a task, so that its size does not matter.
 pub enum TaskEmbedding {
     /// See [`TaskEmbeddingKind::Full`].
     Full(FullTaskEmbedding),

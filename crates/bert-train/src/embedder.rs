@@ -51,7 +51,7 @@ impl Embedder {
         let mut reader = files.checkpoint.reader();
         let bert = set_parameters(bert, "", |name, shape| reader.take(name, shape).map(Some))?;
         let task_embedding = match own {
-            Some(own) => own.task_embedding(config)?,
+            Some(own) => own.checked_task_embedding(config)?,
             None => None,
         };
         let task_embedding = task_embedding

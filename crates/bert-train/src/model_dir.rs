@@ -66,7 +66,7 @@ impl Settings {
         num_labels: usize,
     ) -> Result<SequenceClassifierConfig> {
         Ok(SequenceClassifierConfig {
-            task_embedding: self.task_embedding(config)?,
+            task_embedding: self.checked_task_embedding(config)?,
             pooling: self.pooling,
             layer_mixture: self.layer_mixture,
             num_labels,
@@ -74,7 +74,10 @@ impl Settings {
     }
 
     /// The task embedding, where its matrices are of a size that makes sense.
-    pub(crate) fn task_embedding(&self, config: &BertConfig) -> Result<Option<TaskEmbeddingKind>> {
+    pub(crate) fn checked_task_embedding(
+        &self,
+        config: &BertConfig,
+    ) -> Result<Option<TaskEmbeddingKind>> {
         match (self.task_embedding, config.hidden_size) {
             (Some(TaskEmbeddingKind::LowRank { rank }), hidden_size) if rank > hidden_size => {
                 Err(Error::TaskEmbeddingRank { rank, hidden_size })

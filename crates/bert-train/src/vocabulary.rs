@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bert_core::{Tokenizer, VocabularyScan, WordCounts, WordInit, write_atomically};
+use bert_core::{ExtendedModel, Tokenizer, VocabularyScan, WordCounts, WordInit, write_atomically};
 
 use crate::{
     columns::{Column, Columns},
@@ -52,7 +52,7 @@ pub fn scan_vocabulary(
 }
 
 /// Writes the model in `model` into `out`, which is made, with the words of a file behind its vocabulary; gives their
-/// number. What it is besides is told in [`bert_core::extend_vocabulary`]; our settings go along.
+/// number. What it is besides is told in [`ExtendedModel`]; our settings go along.
 ///
 /// The file has one word a line. Words that are in the vocabulary already are skipped, with a notice for each.
 ///
@@ -74,11 +74,12 @@ pub fn extend_vocabulary(
             fs::read(&settings).map_err(|source| Error::Read { path: settings.clone(), source })
         })
         .transpose()?;
+    let extended = ExtendedModel::new(model, &new, init, seed)?;
     make_out(out)?;
     if let Some(settings) = settings {
         write_atomically(out.join(SETTINGS_FILE), &settings)?;
     }
-    bert_core::extend_vocabulary(model, &new, init, seed, out)?;
+    extended.save(out)?;
     Ok(new.len())
 }
 

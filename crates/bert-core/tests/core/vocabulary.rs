@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use bert_core::{
-    BertConfig, Checkpoint, Tokenizer, VocabularyScan, WordCounts, WordInit, extend_vocabulary,
+    BertConfig, Checkpoint, ExtendedModel, Tokenizer, VocabularyScan, WordCounts, WordInit,
 };
 use proptest::prelude::*;
 
@@ -15,6 +15,16 @@ fn tiny() -> Tokenizer {
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| word.to_string()).collect()
+}
+
+fn extend(
+    from: &Path,
+    words: &[String],
+    init: WordInit,
+    seed: u64,
+    out: &Path,
+) -> bert_core::Result<()> {
+    ExtendedModel::new(from, words, init, seed)?.save(out)
 }
 
 fn scan(tokenizer: &Tokenizer, texts: &[String], most: usize) -> VocabularyScan {
@@ -142,7 +152,7 @@ fn what_was_there_stays_to_the_bit() {
         for init in WordInit::ALL {
             let out = tempfile::tempdir().unwrap();
             let (from, new) = (folder().join(model), words(&["movies", "goo"]));
-            extend_vocabulary(&from, &new, init, 5, out.path()).unwrap();
+            extend(&from, &new, init, 5, out.path()).unwrap();
             let (before, after) = (tensors(&from), tensors(out.path()));
             assert!(before.keys().eq(after.keys()), "{model}");
             let mut longer = vec![];
@@ -174,7 +184,7 @@ fn new_rows_are_means_or_draws() {
     };
     let extended = |words: &[String], init, seed| {
         let out = tempfile::tempdir().unwrap();
-        extend_vocabulary(&from, words, init, seed, out.path()).unwrap();
+        extend(&from, words, init, seed, out.path()).unwrap();
         table(out.path()).split_off(79 * 32)
     };
     let old = table(&from);
@@ -198,9 +208,8 @@ fn new_rows_are_means_or_draws() {
 #[test]
 fn a_model_can_be_extended_again() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let extend = |from: &Path, word: &str, to: &Path| {
-        extend_vocabulary(from, &words(&[word]), WordInit::Mean, 0, to)
-    };
+    let extend =
+        |from: &Path, word: &str, to: &Path| extend(from, &words(&[word]), WordInit::Mean, 0, to);
     extend(&folder().join("tiny-bert"), "movies", first.path()).unwrap();
     extend(first.path(), "goo", second.path()).unwrap();
     let config = BertConfig::load(second.path()).unwrap();
@@ -219,6 +228,17 @@ fn a_model_can_be_extended_again() {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..Default::default() })]
+
+    /// Words and pieces are what encoding a text goes through.
+    #[test]
+    fn a_text_is_the_pieces_of_its_words(text: String) {
+        let tokenizer = tiny();
+        let words = tokenizer.words(&text).unwrap();
+        let pieces: Vec<u32> =
+            words.iter().flat_map(|word| tokenizer.pieces(word).unwrap()).collect();
+        let encoded = tokenizer.encode(&text, None, 10_000).unwrap().input_ids;
+        prop_assert_eq!(&encoded[1..encoded.len() - 1], &pieces);
+    }
 
     /// A text is tokenised as before unless it has a new word, or one that the scan reported as changed.
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use bert_core::{EncoderInput, WordInit};
+use bert_core::{EncoderInput, ExtendedModel, WordInit};
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_train::{
     Embedder, Error, Example, Observer, Optimizer, Recipe, RunConfig, Settings, TextClassifier,
@@ -29,7 +29,8 @@ fn extended() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let words = ["goodly", "badly", "movies"].map(String::from);
     let from = folder().join("tiny-bert");
-    bert_core::extend_vocabulary(&from, &words, WordInit::Mean, 0, dir.path()).unwrap();
+    let extended = ExtendedModel::new(&from, &words, WordInit::Mean, 0).unwrap();
+    extended.save(dir.path()).unwrap();
     dir
 }
 
@@ -352,6 +353,22 @@ fn files_are_scanned_and_models_extended() {
     assert!(!path("none").exists());
     let error = extend("cab\n", "out").unwrap_err();
     assert!(matches!(error, Error::OutTaken { .. }), "{error}");
+}
+
+/// What can't be extended leaves no directory behind.
+#[test]
+fn a_model_without_a_word_table_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let [model, file, out] = ["model", "words.txt", "out"].map(|name| dir.path().join(name));
+    fs::create_dir(&model).unwrap();
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(folder().join("tiny-bert").join(name), model.join(name)).unwrap();
+    }
+    bert_core::write_safetensors(model.join("model.safetensors"), &[]).unwrap();
+    fs::write(&file, "cab\n").unwrap();
+    let error = extend_vocabulary(&model, &file, WordInit::Mean, 0, &out, &mut ()).unwrap_err();
+    assert!(error.is_bad_input() && error.to_string().contains("word_embeddings"), "{error}");
+    assert!(!out.exists());
 }
 
 /// A run that is extended stays a run: its settings and its head go along.
