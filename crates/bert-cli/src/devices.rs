@@ -54,7 +54,7 @@ pub fn device(name: Option<&str>) -> Result<Device, Failure> {
 }
 
 /// The first backend that has a device here.
-fn default() -> Option<&'static str> {
+fn default<'a>() -> Option<&'a str> {
     COMPILED.iter().map(|(name, _)| *name).find(|name| open(name, "").is_some())
 }
 

@@ -97,7 +97,20 @@ impl Bert {
     /// # Shapes
     /// `num_hidden_layers + 1` tensors `[tokens, hidden_size]`
     pub fn hidden_states(&self, input: &EncoderInput, dropout: Option<Key>) -> Vec<Tensor<2>> {
-        let words = self.embeddings.words(input);
+        self.hidden_states_words(self.embeddings.words(input), input, dropout)
+    }
+
+    /// The hidden states of all layers for word embeddings that were changed on their way in.
+    ///
+    /// # Shapes
+    /// - `words`: `[tokens, hidden_size]`
+    /// - output: `num_hidden_layers + 1` tensors `[tokens, hidden_size]`
+    pub fn hidden_states_words(
+        &self,
+        words: Tensor<2>,
+        input: &EncoderInput,
+        dropout: Option<Key>,
+    ) -> Vec<Tensor<2>> {
         let mut states = vec![self.embeddings.forward(words, input, dropout)];
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             let hidden = states[index].clone();

@@ -1,4 +1,4 @@
-//! Pooling, losses, and the models that combine them with an encoder.
+//! Task embeddings, pooling, losses, and the models that combine them with an encoder.
 
 mod adaptive_pooling;
 mod attention_pooling;
@@ -6,6 +6,7 @@ mod cross_entropy;
 mod layer_mixture;
 mod pooling;
 mod sequence_classifier;
+mod task_embedding;
 
 pub use adaptive_pooling::AdaptivePooling;
 pub use attention_pooling::AttentionPooling;
@@ -13,3 +14,7 @@ pub use cross_entropy::CrossEntropy;
 pub use layer_mixture::LayerMixture;
 pub use pooling::{FirstPooling, MaxPooling, MeanPooling, ParsePoolingError, Pooling, PoolingKind};
 pub use sequence_classifier::{SequenceClassifier, SequenceClassifierConfig};
+pub use task_embedding::{
+    AdditiveTaskEmbedding, DiagonalTaskEmbedding, FullTaskEmbedding, LowRankTaskEmbedding,
+    ParseTaskEmbeddingError, TaskEmbedding, TaskEmbeddingKind,
+};

@@ -138,8 +138,12 @@ fn mixed_lengths(tokens: usize, longest: usize) -> Vec<usize> {
 /// `BertForSequenceClassification` with two labels, at its starting values.
 fn model(config: &BertConfig, device: &Device) -> SequenceClassifier {
     let bert = initialise(Bert::new(config, device), "", 0, config.initializer_range);
-    let parts =
-        SequenceClassifierConfig { pooling: PoolingKind::Cls, layer_mixture: false, num_labels: 2 };
+    let parts = SequenceClassifierConfig {
+        pooling: PoolingKind::Cls,
+        layer_mixture: false,
+        task_embedding: None,
+        num_labels: 2,
+    };
     SequenceClassifier::new(bert, config, parts, 0, device)
 }
 

@@ -136,6 +136,7 @@ fn make_classifier(
         columns,
         texts: if rows.train.iter().any(|row| row.pair.is_some()) { 2 } else { 1 },
         recipe: Some(config.recipe.clone()),
+        task_embedding: config.words.task_embedding,
         ..Settings::new(config.pooling, max_length)
     };
     let labels = |id2label: &[String]| LabelMap::of_training(&config.train, &rows.train, id2label);
@@ -149,7 +150,7 @@ fn make_classifier(
     for notice in notices {
         observer.notice(&notice);
     }
-    Ok(classifier)
+    classifier.train_embeddings(config.words.train_embeddings, &config.model)
 }
 
 /// The files of a run that are there from its start, and those that appear later.

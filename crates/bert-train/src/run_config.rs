@@ -17,6 +17,7 @@ use crate::{
     error::{Error, Result},
     format::Format,
     recipe::Recipe,
+    word_config::WordConfig,
 };
 
 /// Everything that a run is made of, besides the directory it writes.
@@ -41,6 +42,9 @@ pub struct RunConfig {
     /// How a text's hidden states become one vector.
     #[serde(default)]
     pub pooling: PoolingKind,
+    /// What is learned of the words.
+    #[serde(flatten)]
+    pub words: WordConfig,
     /// The most tokens of a text; without it, the smaller of 512 and what the model has positions for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
@@ -53,7 +57,7 @@ pub struct RunConfig {
 }
 
 /// The keys of a run file, at the top level.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 23] = [
     "model",
     "train",
     "dev",
@@ -63,12 +67,15 @@ const KEYS: [&str; 20] = [
     "label",
     "header",
     "pooling",
+    "task_embedding",
+    "train_embeddings",
     "max_length",
     "precision",
     "epochs",
     "lr",
     "head_lr",
     "pooling_lr",
+    "task_embedding_lr",
     "batch_size",
     "warmup_ratio",
     "weight_decay",
@@ -87,6 +94,7 @@ impl RunConfig {
             format: None,
             columns: Columns::default(),
             pooling: PoolingKind::default(),
+            words: WordConfig::default(),
             max_length: None,
             precision: Precision::default(),
             recipe: Recipe::default(),

@@ -18,8 +18,12 @@ fn classifier(device: &Device) -> SequenceClassifier {
     let config = BertConfig::load(&folder).unwrap();
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let mut reader = checkpoint.reader();
-    let parts =
-        SequenceClassifierConfig { pooling: PoolingKind::Cls, layer_mixture: false, num_labels: 3 };
+    let parts = SequenceClassifierConfig {
+        task_embedding: None,
+        pooling: PoolingKind::Cls,
+        layer_mixture: false,
+        num_labels: 3,
+    };
     let bert = Bert::new(&config, device);
     SequenceClassifier::new(bert, &config, parts, 0, device)
         .set_parameters(|name, shape| {

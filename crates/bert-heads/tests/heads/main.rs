@@ -7,3 +7,4 @@ mod cross_entropy;
 mod pooling;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;
+mod task_embedding;
