@@ -22,6 +22,7 @@ mod precision;
 pub mod random;
 mod sequences;
 mod switch;
+mod workers;
 
 pub use attention::{AttentionOptions, Rotary, attention, attention_probabilities};
 pub use dropout::{Dropout, dropout};
@@ -33,3 +34,4 @@ pub use optimizer::{AdamW, AdamWState, GradientScale, sum_of_squares};
 pub use precision::{ParsePrecisionError, Precision, set_precision};
 pub use sequences::Sequences;
 pub use switch::set_fast_kernels;
+pub use workers::on_workers;

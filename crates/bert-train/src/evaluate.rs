@@ -2,6 +2,7 @@
 
 use bert_core::{EncoderInput, Encoding};
 use bert_heads::SequenceClassifier;
+use bert_kernels::on_workers;
 use burn::tensor::Device;
 
 use crate::{
@@ -25,14 +26,17 @@ pub(crate) fn map_batches(
     encodings: &[Encoding],
     batch_size: usize,
     device: &Device,
-    forward: impl Fn(EncoderInput) -> burn::tensor::Tensor<2>,
+    forward: impl Fn(EncoderInput) -> burn::tensor::Tensor<2> + Sync,
 ) -> Vec<Vec<f32>> {
     let lengths: Vec<usize> = encodings.iter().map(|encoding| encoding.input_ids.len()).collect();
     let mut rows = vec![vec![]; encodings.len()];
     for batch in evaluation_batches(&lengths, batch_size) {
-        let output = forward(EncoderInput::new(batch.iter().map(|row| &encodings[*row]), device));
-        let [_, width] = output.dims();
-        let values: Vec<f32> = output.into_data().iter::<f32>().collect();
+        let (values, width) = on_workers(device, || {
+            let input = EncoderInput::new(batch.iter().map(|row| &encodings[*row]), device);
+            let output = forward(input);
+            let [_, width] = output.dims();
+            (output.into_data().iter::<f32>().collect::<Vec<_>>(), width)
+        });
         for (row, values) in batch.into_iter().zip(values.chunks(width)) {
             rows[row] = values.to_vec();
         }

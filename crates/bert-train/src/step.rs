@@ -2,7 +2,7 @@
 
 use bert_core::EncoderInput;
 use bert_heads::{CrossEntropy, SequenceClassifier};
-use bert_kernels::random::Key;
+use bert_kernels::{on_workers, random::Key};
 use burn::{lr_scheduler::module_lr_scheduler::ModuleLearningRate, optim::GradientsParams};
 
 use crate::optimizer::Optimizer;
@@ -32,12 +32,14 @@ pub fn train_step(
     dropout: Option<Key>,
     rates: ModuleLearningRate,
 ) -> Step {
-    let loss = CrossEntropy::default().forward(model.forward(input, dropout), labels);
-    let value = f64::from(loss.clone().into_scalar::<f32>());
-    if !value.is_finite() {
-        return Step { model, loss: value, grad_norm: 0.0 };
-    }
-    let gradients = GradientsParams::from_grads(loss.backward(), &model);
-    let (model, grad_norm) = optimizer.step(model, gradients, rates);
-    Step { model, loss: value, grad_norm }
+    on_workers(&input.input_ids.device(), || {
+        let loss = CrossEntropy::default().forward(model.forward(input, dropout), labels);
+        let value = f64::from(loss.clone().into_scalar::<f32>());
+        if !value.is_finite() {
+            return Step { model, loss: value, grad_norm: 0.0 };
+        }
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let (model, grad_norm) = optimizer.step(model, gradients, rates);
+        Step { model, loss: value, grad_norm }
+    })
 }

@@ -40,6 +40,25 @@ fn train_eval_predict_embed_inspect() {
     assert!(stdout(&desk.bert(&["devices"])).contains("flex"));
 }
 
+/// The same seed gives the same weights to the bit, run after run and on any number of threads.
+#[test]
+fn weights_do_not_depend_on_the_number_of_threads() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert");
+    let weights = ["1", "2", "3", "2"].map(|threads| {
+        let output = desk
+            .program()
+            .env("RAYON_NUM_THREADS", threads)
+            .args(["train", "--train", "train.tsv", "--out", "run", "--overwrite"])
+            .args(["--pooling", "attention", "--lr", "1e-3", "--model", text(&model)])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        std::fs::read(desk.path("run/model.safetensors")).unwrap()
+    });
+    assert!(weights.iter().all(|other| *other == weights[0]));
+}
+
 /// Products in bfloat16 are other numbers than in float32, but not by much, and the run file says so.
 #[test]
 fn training_in_bfloat16() {

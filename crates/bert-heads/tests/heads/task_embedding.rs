@@ -214,6 +214,35 @@ fn it_starts_as_the_identity() {
     }
 }
 
+/// With `cls` the last layer is computed for the first tokens alone: the map must come before it all the same.
+#[test]
+fn cls_pooling_sees_the_mapped_words() {
+    let reference = values();
+    for (name, device) in devices() {
+        let (ids, types, mask) = padded_batch(&reference["batch"], &device);
+        let input = EncoderInput::from_padded(ids, types, mask);
+        let (bert, config) = bert(&device);
+        let parts = SequenceClassifierConfig {
+            task_embedding: Some(TaskEmbeddingKind::Additive),
+            pooling: PoolingKind::Cls,
+            layer_mixture: false,
+            num_labels: 3,
+        };
+        let model = SequenceClassifier::new(bert, &config, parts, 7, &device);
+        let model = model
+            .set_parameters(|name, shape| {
+                let values = || draws(3, shape.iter().product());
+                Ok(name.starts_with("task_embedding.").then(values))
+            })
+            .unwrap();
+        let words = model.bert.embeddings.words(&input);
+        let words = model.task_embedding.as_ref().unwrap().forward(words);
+        let hidden = model.bert.forward_words(words, &input, None);
+        let expected = host(model.pooling.forward(hidden, &input.sequences));
+        assert_close(name, &host(model.pooled(&input, None)), &expected, 2e-5);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 24, ..Default::default() })]
 

@@ -12,7 +12,7 @@ const COLUMNS: usize = 128;
 const ROWS: [usize; 2] = [512, 64];
 
 /// Tiles that threads can share evenly enough.
-const TILES: usize = 6;
+const TILES: usize = 16;
 
 /// A matrix to read: element `(i, j)` lies at `i * row_stride + j * column_stride`.
 #[derive(Debug, Clone, Copy)]
