@@ -46,8 +46,8 @@ pub fn device(name: Option<&str>) -> Result<Device, Failure> {
     known.then(|| open(backend, index)).flatten().ok_or_else(|| {
         let names: Vec<&str> = COMPILED.iter().map(|(name, _)| *name).collect();
         Failure::Usage(format!(
-            "no device {name:?} in this build or on this machine: expected one of {}; see `bert devices`, or build with the \
-             backend's cargo feature",
+            "no device {name:?} in this build or on this machine: expected one of {}; see \
+             `bert devices`, or build with the backend's cargo feature",
             names.join(", ")
         ))
     })
