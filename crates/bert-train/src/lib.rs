@@ -41,8 +41,10 @@ pub use fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune};
 pub use format::Format;
 pub use labels::LabelMap;
 pub use metrics::{
-    ClassScores, ClassificationMetrics, accuracy, argmax, class_scores, confusion_matrix, f1_macro,
-    matthews,
+    ClassScores, ClassificationMetrics, MultiLabelMetrics, TagSpan, TaggingMetrics, accuracy,
+    answer_f1, argmax, class_scores, confusion_matrix, exact_match, f1_macro, label_scores,
+    matthews, mean_absolute_error, mean_squared_error, normalise_answer, pearson,
+    quadratic_weighted_kappa, span_scores, spans, spearman, subset_accuracy,
 };
 pub use model_dir::Settings;
 pub use optimizer::{Optimizer, learning_rates};
