@@ -17,6 +17,7 @@ pub use classification::{
 pub use multi_label::{MultiLabelMetrics, label_scores, subset_accuracy};
 pub use ordinal::{mean_absolute_error, quadratic_weighted_kappa};
 pub use regression::{mean_squared_error, pearson, spearman};
+pub(crate) use tagging::{Place, split_tag};
 pub use tagging::{TagSpan, TaggingMetrics, span_scores, spans};
 
 fn ratio(numerator: f64, denominator: f64) -> f64 {

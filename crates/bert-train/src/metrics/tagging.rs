@@ -82,7 +82,7 @@ pub fn spans<S: AsRef<str>>(tags: &[S]) -> Vec<TagSpan<'_>> {
     // The type of the span that the next token may go on with.
     let mut open: Option<&str> = None;
     for (token, tag) in tags.iter().enumerate() {
-        let (place, label) = split(tag.as_ref());
+        let (place, label) = split_tag(tag.as_ref());
         match place {
             Place::Outside => {}
             Place::Inside | Place::End if open == Some(label) => {
@@ -108,7 +108,7 @@ pub(crate) enum Place {
 }
 
 /// A tag's place and type; a tag without a place of its own is a span of one token.
-pub(crate) fn split(tag: &str) -> (Place, &str) {
+pub(crate) fn split_tag(tag: &str) -> (Place, &str) {
     match (tag, tag.split_once('-')) {
         ("O", _) => (Place::Outside, ""),
         ("B", _) => (Place::Begin, "_"),
