@@ -1,5 +1,8 @@
 //! What CI runs, a person can run: `cargo xtask ci`.
 
+mod bench;
+mod side;
+
 use std::{
     env,
     process::{Command, ExitCode},
@@ -7,7 +10,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-/// Checks, tests and fixtures of the workspace.
+/// Checks, tests, fixtures and benchmarks of the workspace.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 struct Arguments {
@@ -19,7 +22,7 @@ struct Arguments {
 enum Task {
     /// Formatting and lints
     Check,
-    /// Every test, on every CPU backend, in one build
+    /// Every test, on every backend that needs no GPU, in one build
     Test,
     /// Every example, as the README runs it
     Examples,
@@ -32,12 +35,13 @@ enum Task {
         #[arg(long)]
         minilm: String,
     },
+    Bench(bench::Bench),
     /// Check and test
     Ci,
 }
 
-/// One build for tests and lints: every CPU backend.
-const FEATURES: [&str; 3] = ["--workspace", "--features", "ndarray"];
+/// One build for tests and lints: every backend that needs no GPU.
+const FEATURES: [&str; 3] = ["--workspace", "--features", "ndarray,wgpu"];
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
             let script = "crates/bert-core/tests/reference/make_reference.py";
             run(Command::new(python).args([script, &minilm]))
         }
+        Task::Bench(arguments) => bench::bench(&arguments),
         Task::Ci => check().and_then(|()| test()),
     };
     match result {

@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use bert_kernels::{Precision, set_precision};
 use bert_train::{Column, Columns, Example, Examples, Format};
+use burn::tensor::Device;
 use clap::Args;
 
-use crate::Failure;
+use crate::{Failure, devices::device};
 
 /// Which columns of a labelled file are read.
 #[derive(Debug, Args)]
@@ -87,9 +89,24 @@ pub struct Running {
     /// Texts run together
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub batch_size: usize,
-    /// Backend to run on, see `bert devices`
+    /// float32, or bfloat16 for the products of affine maps, on CPUs with AVX-512 BF16
+    #[arg(long, value_name = "PRECISION", default_value_t)]
+    pub precision: Precision,
+    /// Backend to run on, see `bert devices` [default: BURN_DEVICE, else the first there]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+}
+
+impl Running {
+    /// Opens the device and sets the precision.
+    pub fn device(&self) -> Result<Device, Failure> {
+        let device = device(self.device.as_deref())?;
+        if !self.precision.is_available(&device) {
+            return Err(bert_train::Error::Precision { precision: self.precision }.into());
+        }
+        set_precision(self.precision);
+        Ok(device)
+    }
 }
 
 /// A whole number from 1.

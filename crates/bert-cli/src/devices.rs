@@ -1,6 +1,9 @@
 //! Devices by name.
 
-use std::io::{self, Write};
+use std::{
+    env,
+    io::{self, Write},
+};
 
 use burn::tensor::Device;
 
@@ -28,12 +31,14 @@ const COMPILED: &[(&str, &str)] = &[
     ("ndarray", "the CPU, through ndarray (deprecated in Burn)"),
 ];
 
-/// The device of this name, else the first backend that was compiled in.
+/// The device of this name, else that of the environment's `BURN_DEVICE`, else of the first backend that was compiled in
+/// and has one here.
 pub fn device(name: Option<&str>) -> Result<Device, Failure> {
-    let first = COMPILED.first().map(|(name, _)| *name);
-    let Some(name) = name.or(first) else {
+    let environment = env::var("BURN_DEVICE").ok().filter(|name| !name.is_empty());
+    let Some(name) = name.or(environment.as_deref()).or_else(default) else {
         return Err(Failure::Usage(
-            "no backend was compiled in: build with a feature such as flex".to_owned(),
+            "no backend was compiled in that has a device here: build with a feature such as flex"
+                .to_owned(),
         ));
     };
     let (backend, index) = name.split_once(':').unwrap_or((name, ""));
@@ -41,19 +46,25 @@ pub fn device(name: Option<&str>) -> Result<Device, Failure> {
     known.then(|| open(backend, index)).flatten().ok_or_else(|| {
         let names: Vec<&str> = COMPILED.iter().map(|(name, _)| *name).collect();
         Failure::Usage(format!(
-            "no device {name:?} in this build: expected one of {}; see `bert devices`, or build with the \
+            "no device {name:?} in this build or on this machine: expected one of {}; see `bert devices`, or build with the \
              backend's cargo feature",
             names.join(", ")
         ))
     })
 }
 
+/// The first backend that has a device here.
+fn default<'a>() -> Option<&'a str> {
+    COMPILED.iter().map(|(name, _)| *name).find(|name| open(name, "").is_some())
+}
+
 /// Prints what `--device` takes.
 pub fn run() -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    for (index, (name, meaning)) in COMPILED.iter().enumerate() {
-        let default = if index == 0 { " (default)" } else { "" };
-        writeln!(out, "{name:8} {meaning}{default}")?;
+    let default = default();
+    for (name, meaning) in COMPILED {
+        let mark = if default == Some(*name) { " (default)" } else { "" };
+        writeln!(out, "{name:8} {meaning}{mark}")?;
     }
     Ok(())
 }
@@ -64,12 +75,21 @@ fn open(backend: &str, index: &str) -> Option<Device> {
     let number = || if index.is_empty() { Some(0) } else { index.parse().ok() };
     #[cfg(feature = "wgpu")]
     if backend == "wgpu" {
-        use burn::tensor::DeviceKind;
-        return match index {
-            "" => Some(Device::wgpu(DeviceKind::Default)),
-            "cpu" => Some(Device::wgpu(DeviceKind::Cpu)),
-            _ => None,
+        use burn::tensor::{DeviceKind, DeviceType};
+        let kind = match index {
+            "" => DeviceKind::DefaultDevice,
+            "cpu" => DeviceKind::Cpu,
+            _ => return None,
         };
+        let device = Device::wgpu(kind);
+        let found = Device::enumerate(DeviceType::Wgpu).into_vec();
+        // A software device is slower than our CPU backend: it is taken where it is named, and only there.
+        let software = Device::wgpu(DeviceKind::Cpu);
+        let there = match index {
+            "" => found.iter().any(|device| *device != software),
+            _ => found.contains(&device),
+        };
+        return there.then_some(device);
     }
     match (backend, index) {
         #[cfg(feature = "flex")]

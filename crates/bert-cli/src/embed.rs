@@ -13,7 +13,6 @@ use serde_json::json;
 use crate::{
     Failure,
     arguments::{Running, Texts, say_truncated},
-    devices::device,
 };
 
 /// Turn texts into vectors: one line of JSON a text.
@@ -40,7 +39,7 @@ impl Embed {
         let Some(path) = &self.texts.input else {
             return Err(Failure::Usage("expected --input FILE with the texts".to_owned()));
         };
-        let device = device(self.running.device.as_deref())?;
+        let device = self.running.device()?;
         let embedder = Embedder::load(&self.model, self.pooling, &device)?;
         let max_length = self.running.max_length.unwrap_or(embedder.max_length());
         let texts = self.texts.column.len().max(1);

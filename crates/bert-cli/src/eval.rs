@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::{
     Failure,
     arguments::{LabelledColumns, Running, say_truncated},
-    devices::device,
 };
 
 /// Measure a trained model on labelled texts.
@@ -43,7 +42,7 @@ struct Report {
 impl Eval {
     /// Evaluates.
     pub fn run(self) -> Result<(), Failure> {
-        let device = device(self.running.device.as_deref())?;
+        let device = self.running.device()?;
         let classifier = TextClassifier::load(&self.model, &device)?;
         let columns = self.columns.or(&classifier.settings.columns);
         let examples = read_examples(&self.data, self.columns.format, &columns)?;

@@ -4,9 +4,11 @@ mod arguments;
 mod devices;
 mod embed;
 mod eval;
+mod export;
 mod inspect;
 mod predict;
 mod train;
+mod vocab;
 
 use std::{fmt, io, process::ExitCode};
 
@@ -26,6 +28,8 @@ Examples:
   bert eval --model run --data test.tsv
   bert predict --model run --text 'a film that lingers'
   bert embed --model all-MiniLM-L6-v2 --input texts.txt --normalize > vectors.jsonl
+  bert vocab scan texts.txt --model all-MiniLM-L6-v2 --out words.txt
+  bert export --model run --out plain
   bert inspect --model run
 
 Exit codes: 0 done, 1 failed while working, 2 bad input or usage, 130 interrupted.";
@@ -40,6 +44,10 @@ enum Command {
     Predict(predict::Predict),
     /// Turn texts into vectors
     Embed(embed::Embed),
+    /// Write a trained model as an ordinary BERT
+    Export(export::Export),
+    /// Find words that the vocabulary breaks, and add them to it
+    Vocab(vocab::Vocab),
     /// Show what a model directory holds
     Inspect(inspect::Inspect),
     /// List the devices of the backends that were compiled in
@@ -101,6 +109,8 @@ fn main() -> ExitCode {
         Command::Eval(arguments) => arguments.run(),
         Command::Predict(arguments) => arguments.run(),
         Command::Embed(arguments) => arguments.run(),
+        Command::Export(arguments) => arguments.run(),
+        Command::Vocab(arguments) => arguments.run(),
         Command::Inspect(arguments) => arguments.run(),
         Command::Devices => devices::run(),
     };

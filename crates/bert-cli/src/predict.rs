@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 use crate::{
     Failure,
     arguments::{Running, Texts, say_truncated},
-    devices::device,
 };
 
 /// Classify texts: one line of JSON a text.
@@ -42,7 +41,7 @@ pub struct Predict {
 impl Predict {
     /// Predicts.
     pub fn run(self) -> Result<(), Failure> {
-        let device = device(self.running.device.as_deref())?;
+        let device = self.running.device()?;
         let classifier = TextClassifier::load(&self.model, &device)?;
         let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
         let mut out = io::stdout().lock();

@@ -5,8 +5,9 @@ use std::{
     path::PathBuf,
 };
 
-use bert_heads::PoolingKind;
-use bert_train::{Progress, RunConfig, RunReport, run};
+use bert_heads::{PoolingKind, TaskEmbeddingKind};
+use bert_kernels::Precision;
+use bert_train::{Progress, RunConfig, RunReport, TrainEmbeddings, run};
 use clap::Args;
 
 use crate::{Failure, arguments::LabelledColumns, devices::device};
@@ -20,12 +21,16 @@ Examples:
   bert train --model all-MiniLM-L6-v2 --train train.csv --dev dev.csv \\
     --text question --text answer --label correct --pooling adaptive --pooling-lr 1e-3 --out run
 
+  # new words (see `bert vocab`): only their rows are trained, and a task embedding
+  bert train --model extended --train train.tsv --train-embeddings new --task-embedding low-rank=16 --out run
+
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
 
 Without --text and --label the last column is the label and all before it are text (two at most).
 The directory --out is a model in Hugging Face's layout: `bert eval`, `predict` and `embed` take it, and with
---pooling cls so does transformers' AutoModelForSequenceClassification.";
+--pooling cls so does transformers' AutoModelForSequenceClassification (after `bert export` where there is a task
+embedding).";
 
 /// Fine-tune a checkpoint on labelled texts.
 #[derive(Debug, Args)]
@@ -50,6 +55,13 @@ pub struct Train {
     /// cls, first, mean, max, attention or adaptive [default: cls]
     #[arg(long, value_name = "POOLING")]
     pooling: Option<PoolingKind>,
+    /// Map of the word embeddings that is learned: full, low-rank=R, diagonal or additive [default: none]
+    #[arg(long, value_name = "KIND")]
+    task_embedding: Option<TaskEmbeddingKind>,
+    /// Word embeddings that are trained: all, new (those that `bert vocab extend` added) or none; positions and
+    /// token types always are [default: all]
+    #[arg(long, value_name = "WHICH")]
+    train_embeddings: Option<TrainEmbeddings>,
     /// Passes over the training rows [default: 3]
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
@@ -62,6 +74,9 @@ pub struct Train {
     /// Highest learning rate of the pooling [default: --lr]
     #[arg(long, value_name = "RATE")]
     pooling_lr: Option<f64>,
+    /// Highest learning rate of the task embedding [default: --lr]
+    #[arg(long, value_name = "RATE")]
+    task_embedding_lr: Option<f64>,
     /// Rows a step [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -71,7 +86,10 @@ pub struct Train {
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Backend to train on, see `bert devices`
+    /// float32, or bfloat16 for the products of affine maps, on CPUs with AVX-512 BF16 [default: float32]
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<Precision>,
+    /// Backend to train on, see `bert devices` [default: BURN_DEVICE, else the first there]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Directory to write the trained model and the run's files to
@@ -127,6 +145,8 @@ impl Train {
         set(&mut config.model, &self.model);
         set(&mut config.train, &self.train);
         set(&mut config.pooling, &self.pooling);
+        set(&mut config.precision, &self.precision);
+        set(&mut config.words.train_embeddings, &self.train_embeddings);
         set(&mut config.recipe.epochs, &self.epochs);
         set(&mut config.recipe.learning_rate, &self.lr);
         set(&mut config.recipe.batch_size, &self.batch_size);
@@ -137,9 +157,12 @@ impl Train {
         }
         config.format = self.columns.format.or(config.format);
         config.max_length = self.max_length.or(config.max_length);
+        config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
         config.recipe.head_learning_rate = self.head_lr.or(config.recipe.head_learning_rate);
         config.recipe.pooling_learning_rate =
             self.pooling_lr.or(config.recipe.pooling_learning_rate);
+        config.recipe.task_embedding_learning_rate =
+            self.task_embedding_lr.or(config.recipe.task_embedding_learning_rate);
         Ok(config)
     }
 

@@ -55,27 +55,29 @@ impl Attention {
         }
     }
 
-    /// Lets the tokens of each sequence attend to each other; `layer` counts from 0.
+    /// Lets `rows`, the tokens of `queries`, attend to those of `hidden`, of `keys`; `layer` counts from 0.
     ///
     /// # Shapes
-    /// `hidden`, output: `[tokens, hidden_size]`
+    /// - `rows`, output: `[tokens of queries, hidden_size]`
+    /// - `hidden`: `[tokens of keys, hidden_size]`
     pub fn forward(
         &self,
-        hidden: Tensor<2>,
-        sequences: &Sequences,
+        (rows, queries): (Tensor<2>, &Sequences),
+        (hidden, keys): (Tensor<2>, &Sequences),
         layer: u32,
         dropout: Option<Key>,
     ) -> Tensor<2> {
         let SelfAttention { query, key, value, .. } = &self.self_attention;
         let context = attention(
-            project(query, hidden.clone()),
+            project(query, rows.clone()),
             project(key, hidden.clone()),
-            project(value, hidden.clone()),
-            sequences,
+            project(value, hidden),
+            queries,
+            keys,
             &self.options(layer, dropout),
         );
         let site = dropout.map(|key| Site::AttentionOutput(layer).key(key));
-        self.output.forward(context, hidden, site)
+        self.output.forward(context, rows, site)
     }
 
     /// The attention probabilities for `hidden`, without dropout.
@@ -87,6 +89,7 @@ impl Attention {
         attention_probabilities(
             project(query, hidden.clone()),
             project(key, hidden),
+            sequences,
             sequences,
             &self.options(0, None),
         )

@@ -67,12 +67,50 @@ impl Bert {
         hidden
     }
 
+    /// The last hidden state of the first token of each sequence, [CLS], for its word embeddings.
+    ///
+    /// It costs what [`forward_words`](Self::forward_words) costs but for most of the last layer, of whose output
+    /// nobody reads the other tokens.
+    ///
+    /// # Shapes
+    /// - `words`: `[tokens, hidden_size]`
+    /// - output: `[sequences, hidden_size]`
+    ///
+    /// # Panics
+    /// When the encoder has no layer.
+    pub fn forward_first(
+        &self,
+        words: Tensor<2>,
+        input: &EncoderInput,
+        dropout: Option<Key>,
+    ) -> Tensor<2> {
+        let mut hidden = self.embeddings.forward(words, input, dropout);
+        let (last, layers) = self.encoder.layer.split_last().expect("an encoder has layers"); // INVARIANT: see `# Panics`
+        for (index, layer) in (0..).zip(layers) {
+            hidden = layer.forward(hidden, &input.sequences, index, dropout);
+        }
+        last.forward_first(hidden, &input.sequences, layers.len() as u32, dropout)
+    }
+
     /// The hidden states of all layers: the embeddings first, then the output of each layer.
     ///
     /// # Shapes
     /// `num_hidden_layers + 1` tensors `[tokens, hidden_size]`
     pub fn hidden_states(&self, input: &EncoderInput, dropout: Option<Key>) -> Vec<Tensor<2>> {
-        let words = self.embeddings.words(input);
+        self.hidden_states_words(self.embeddings.words(input), input, dropout)
+    }
+
+    /// The hidden states of all layers for word embeddings that were changed on their way in.
+    ///
+    /// # Shapes
+    /// - `words`: `[tokens, hidden_size]`
+    /// - output: `num_hidden_layers + 1` tensors `[tokens, hidden_size]`
+    pub fn hidden_states_words(
+        &self,
+        words: Tensor<2>,
+        input: &EncoderInput,
+        dropout: Option<Key>,
+    ) -> Vec<Tensor<2>> {
         let mut states = vec![self.embeddings.forward(words, input, dropout)];
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             let hidden = states[index].clone();

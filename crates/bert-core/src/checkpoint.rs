@@ -1,6 +1,7 @@
 //! Weights on disk: safetensors whole or in shards, and PyTorch's own files.
 
 mod decode;
+mod longer;
 mod names;
 mod pytorch_file;
 mod reader;

@@ -96,6 +96,8 @@ impl BertConfig {
     /// The most parameters that an encoder may have: 40 GB of 32-bit floats.
     pub const MAX_PARAMETERS: u64 = 10_000_000_000;
 
+    pub(crate) const BASE_VOCAB_SIZE: &str = "base_vocab_size";
+
     /// Reads `config.json` in `dir`.
     ///
     /// # Errors
@@ -169,6 +171,22 @@ impl BertConfig {
             return Err(Error::MaxLengthTooLarge { max_length, max_position_embeddings });
         }
         Ok(max_length)
+    }
+
+    /// The rows of the word embedding that were there before words were added to the vocabulary: all of them where
+    /// `base_vocab_size`, a key of ours, is absent.
+    ///
+    /// # Errors
+    /// [`Error::ConfigValue`] when the key is no number from 1 to `vocab_size`.
+    pub fn base_vocab_size(&self) -> Result<usize> {
+        let Some(value) = self.extra.get(Self::BASE_VOCAB_SIZE) else { return Ok(self.vocab_size) };
+        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        size.filter(|size| (1..=self.vocab_size).contains(size)).ok_or_else(|| Error::ConfigValue {
+            place: "config.json".into(),
+            key: Self::BASE_VOCAB_SIZE,
+            expected: format!("from 1 to vocab_size = {}", self.vocab_size),
+            found: value.to_string(),
+        })
     }
 
     fn path(dir: &Path) -> PathBuf {

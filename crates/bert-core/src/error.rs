@@ -169,6 +169,21 @@ pub enum Error {
         word: String,
     },
 
+    /// A vocabulary that words can't be added to.
+    #[error(
+        "the tokenizer's vocabulary is not WordPiece, so that no words can be added to it; use BERT's own"
+    )]
+    NotWordPiece,
+
+    /// A word that no text could be found to have.
+    #[error("{word:?} cannot become a word of the vocabulary: it {problem}")]
+    Word {
+        /// The beginning of the word.
+        word: String,
+        /// What is wrong with it, and the way out.
+        problem: String,
+    },
+
     /// The tokenizer's ids go beyond the word embeddings.
     #[error(
         "the tokenizer needs {found} word embeddings, but the model has {vocab_size} (vocab_size); use the tokenizer that belongs to the model, or extend its vocabulary"

@@ -11,6 +11,7 @@ use crate::{
     attention::Attention,
     config::{BertConfig, HiddenAct},
     dropout::Site,
+    pooler::first_tokens,
 };
 
 /// `h = Attention(x)`, `Output(act(Intermediate(h)), h)`.
@@ -71,10 +72,39 @@ impl Layer {
         index: u32,
         dropout: Option<Key>,
     ) -> Tensor<2> {
-        let hidden = self.attention.forward(hidden, sequences, index, dropout);
-        let wide = self.intermediate.forward(hidden.clone());
+        self.forward_rows((hidden.clone(), sequences), (hidden, sequences), index, dropout)
+    }
+
+    /// The layer for the first token of each sequence alone: all others are only attended to.
+    ///
+    /// Its values are those of [`forward`](Self::forward), at a fraction of the cost. Dropout counts the rows of what
+    /// is computed, so that the bits behind the two output projections are others than there.
+    ///
+    /// # Shapes
+    /// `[tokens, hidden_size]` to `[sequences, hidden_size]`
+    pub fn forward_first(
+        &self,
+        hidden: Tensor<2>,
+        sequences: &Sequences,
+        index: u32,
+        dropout: Option<Key>,
+    ) -> Tensor<2> {
+        let first = first_tokens(hidden.clone(), sequences);
+        let queries = sequences.first_tokens();
+        self.forward_rows((first, &queries), (hidden, sequences), index, dropout)
+    }
+
+    fn forward_rows(
+        &self,
+        rows: (Tensor<2>, &Sequences),
+        hidden: (Tensor<2>, &Sequences),
+        index: u32,
+        dropout: Option<Key>,
+    ) -> Tensor<2> {
+        let rows = self.attention.forward(rows, hidden, index, dropout);
+        let wide = self.intermediate.forward(rows.clone());
         let site = dropout.map(|key| Site::FeedForwardOutput(index).key(key));
-        self.output.forward(wide, hidden, site)
+        self.output.forward(wide, rows, site)
     }
 }
 

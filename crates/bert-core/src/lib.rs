@@ -13,6 +13,9 @@ mod layer;
 mod parameters;
 mod pooler;
 mod tokenizer;
+mod vocabulary;
+mod vocabulary_scan;
+mod word_rows;
 
 pub use atomic_file::{write_atomically, write_atomically_with};
 pub use attention::{Attention, SelfAttention};
@@ -29,3 +32,6 @@ pub use layer::{Intermediate, Layer, Output};
 pub use parameters::{initialise, named_parameters, parameter_shapes, set_parameters};
 pub use pooler::{Pooler, first_tokens};
 pub use tokenizer::{Encoding, SpecialToken, Tokenizer};
+pub use vocabulary::ExtendedModel;
+pub use vocabulary_scan::{Candidate, ChangedWord, Fragmentation, VocabularyScan, WordCounts};
+pub use word_rows::{ParseWordInitError, WordInit};

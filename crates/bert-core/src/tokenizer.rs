@@ -5,6 +5,7 @@ mod files;
 mod settings;
 mod special_token;
 mod template;
+mod words;
 
 use tokenizers::{
     InputSequence, PostProcessor, PostProcessorWrapper,

@@ -1,4 +1,4 @@
-//! Pooling, losses, and the models that combine them with an encoder.
+//! Task embeddings, pooling, losses, and the models that combine them with an encoder.
 
 mod adaptive_pooling;
 mod attention_pooling;
@@ -10,6 +10,7 @@ mod pooling;
 mod sequence_classifier;
 mod span_cross_entropy;
 mod squared_error;
+mod task_embedding;
 mod token_classifier;
 
 pub use adaptive_pooling::AdaptivePooling;
@@ -22,4 +23,8 @@ pub use pooling::{FirstPooling, MaxPooling, MeanPooling, ParsePoolingError, Pool
 pub use sequence_classifier::{SequenceClassifier, SequenceClassifierConfig};
 pub use span_cross_entropy::SpanCrossEntropy;
 pub use squared_error::SquaredError;
-pub use token_classifier::TokenClassifier;
+pub use task_embedding::{
+    AdditiveTaskEmbedding, DiagonalTaskEmbedding, FullTaskEmbedding, LowRankTaskEmbedding,
+    ParseTaskEmbeddingError, TaskEmbedding, TaskEmbeddingKind,
+};
+pub use token_classifier::{TokenClassifier, TokenClassifierConfig};

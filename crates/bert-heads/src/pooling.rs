@@ -118,6 +118,11 @@ impl Pooling {
         }
     }
 
+    /// Whether the first token of a sequence is all that is read.
+    pub fn reads_first_token(&self) -> bool {
+        matches!(self, Self::Cls(_) | Self::First(_))
+    }
+
     /// # Shapes
     /// `[tokens, hidden_size]` to `[sequences, hidden_size]`
     pub fn forward(&self, hidden: Tensor<2>, sequences: &Sequences) -> Tensor<2> {

@@ -1,4 +1,4 @@
-//! A classifier of whole texts: encoder, pooling, dropout, linear head.
+//! A classifier of whole texts: task embedding, encoder, pooling, dropout, linear head.
 
 use bert_core::{
     Bert, BertConfig, EncoderInput, NamedTensor, Site, initialise, named_parameters,
@@ -14,11 +14,14 @@ use burn::{
 use crate::{
     layer_mixture::LayerMixture,
     pooling::{Pooling, PoolingKind},
+    task_embedding::{TaskEmbedding, TaskEmbeddingKind},
 };
 
 /// What a [`SequenceClassifier`] is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SequenceClassifierConfig {
+    /// What is done to the word embeddings on their way in.
+    pub task_embedding: Option<TaskEmbeddingKind>,
     /// How a text's hidden states become one vector.
     pub pooling: PoolingKind,
     /// Whether all layers are mixed before pooling, or the last one is taken.
@@ -29,9 +32,11 @@ pub struct SequenceClassifierConfig {
 
 /// `logits = dropout(pooling(hidden states)) W + b`.
 ///
-/// With pooling `cls` and no layer mixture it is Hugging Face's `BertForSequenceClassification`, name for name.
+/// With pooling `cls`, no task embedding and no layer mixture it is Hugging Face's `BertForSequenceClassification`, name for name.
 #[derive(Module, Debug)]
 pub struct SequenceClassifier {
+    /// The map of the word embeddings; without one, they go in as they are.
+    pub task_embedding: Option<TaskEmbedding>,
     /// The encoder.
     pub bert: Bert,
     /// The mixture of all layers; without one, the last hidden states are pooled.
@@ -55,6 +60,9 @@ impl SequenceClassifier {
     ) -> Self {
         let classifier = LinearConfig::new(bert_config.hidden_size, config.num_labels).init(device);
         Self {
+            task_embedding: config
+                .task_embedding
+                .map(|kind| TaskEmbedding::new(kind, bert_config.hidden_size, seed, device)),
             bert,
             layer_mixture: config
                 .layer_mixture
@@ -84,6 +92,10 @@ impl SequenceClassifier {
     /// # Shapes
     /// output: `[sequences, hidden_size]`
     pub fn pooled(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
+        if self.layer_mixture.is_none() && self.pooling.reads_first_token() {
+            let first = self.bert.forward_first(self.words(input), input, key);
+            return self.pooling.forward(first, &input.sequences.first_tokens());
+        }
         self.pooling.forward(self.hidden(input, key), &input.sequences)
     }
 
@@ -96,7 +108,7 @@ impl SequenceClassifier {
     }
 
     /// Sets every parameter from `values(name, shape)`, by the names and shapes that checkpoints have; where that is
-    /// `None`, the parameter stays as it is.
+    /// `None`, the parameter stays as it is. Words are frozen afterwards: these are the names of one table.
     ///
     /// # Errors
     /// What `values` returns.
@@ -113,20 +125,42 @@ impl SequenceClassifier {
         shapes.map(|(name, shape)| (checkpoint_name(&name), shape)).collect()
     }
 
-    /// Every parameter as a checkpoint holds it.
+    /// Every parameter as a checkpoint holds it: also of words that were frozen there is one table.
     pub fn named_parameters(&self) -> Vec<NamedTensor> {
-        let mut tensors = named_parameters(self, "");
+        let mut whole = self.clone();
+        let table = whole.bert.embeddings.word_table();
+        whole.bert.embeddings = whole.bert.embeddings.with_word_table(table);
+        let mut tensors = named_parameters(&whole, "");
         for tensor in &mut tensors {
             tensor.name = checkpoint_name(&tensor.name);
         }
         tensors
     }
 
+    /// The same classifier without a task embedding: it is folded into the word embeddings.
+    pub fn fold_task_embedding(mut self) -> Self {
+        if let Some(task_embedding) = self.task_embedding.take() {
+            let table = task_embedding.fold(self.bert.embeddings.word_table());
+            self.bert.embeddings = self.bert.embeddings.with_word_table(table);
+        }
+        self
+    }
+
+    /// The word embeddings that the encoder gets.
+    fn words(&self, input: &EncoderInput) -> Tensor<2> {
+        let words = self.bert.embeddings.words(input);
+        match &self.task_embedding {
+            Some(task_embedding) => task_embedding.forward(words),
+            None => words,
+        }
+    }
+
     /// What is pooled: the last hidden states, or the mixture of all.
     fn hidden(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
+        let words = self.words(input);
         match &self.layer_mixture {
-            Some(mixture) => mixture.forward(self.bert.hidden_states(input, key)),
-            None => self.bert.forward(input, key),
+            Some(mixture) => mixture.forward(self.bert.hidden_states_words(words, input, key)),
+            None => self.bert.forward_words(words, input, key),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Times a training step and inference of a BERT-shaped stack of the operations, with nothing around them.
 //!
-//! `cargo run --release -p bert-kernels --features flex --example step -- minilm|base|tiny [short] [plain] [train]`
+//! `cargo run --release -p bert-kernels --features flex --example step -- minilm|base|tiny [short] [plain] [bf16] [train]`
 
 use std::time::Instant;
 
 use bert_kernels::{
-    AdamW, AdamWState, AttentionOptions, Dropout, Sequences, attention, dropout, embedding, gelu,
-    layer_norm, linear,
+    AdamW, AdamWState, AttentionOptions, Dropout, Precision, Sequences, attention, dropout,
+    embedding, gelu, layer_norm, linear,
     random::{Key, Purpose, Stream},
-    set_fast_kernels, sum_of_squares,
+    set_fast_kernels, set_precision, sum_of_squares,
 };
 use burn::{
     optim::Optimizer,
@@ -105,7 +105,7 @@ impl Stack {
             let [q, k, value] = [0, 1, 2].map(|i| linear(x.clone(), m(mi + i), Some(v(vi + i))));
             let options =
                 AttentionOptions { dropout: drop(site), ..AttentionOptions::new(self.shape.heads) };
-            let context = attention(q, k, value, sequences, &options);
+            let context = attention(q, k, value, sequences, sequences, &options);
             let out = linear(context, m(mi + 3), Some(v(vi + 3)));
             x = layer_norm(out, Some(x), drop(site + 1), v(vi + 4), v(vi + 5), 1e-12);
             let wide = gelu(linear(x.clone(), m(mi + 4), Some(v(vi + 6))));
@@ -180,6 +180,9 @@ fn main() {
         Shape { layers: 6, hidden: 384, heads: 12, inner: 1536, batch: 32 }
     };
     set_fast_kernels(!has("plain"));
+    if has("bf16") {
+        set_precision(Precision::Bfloat16);
+    }
     let device = Device::flex().autodiff();
     let lengths: Vec<usize> = match has("short") {
         true => (0..shape.batch).map(|i| 5 + i * 7 % 40).collect(),

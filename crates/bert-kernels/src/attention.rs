@@ -1,4 +1,9 @@
 //! Multi-head scaled dot-product attention within each sequence of a packed batch.
+//!
+//! Queries and keys are packed by [`Sequences`] of their own, so that fewer tokens may ask than are asked: the last layer
+//! of an encoder of which only the first token is read needs one query a sequence.
+
+use std::ops::Range;
 
 use burn::tensor::{Bool, Device, Tensor, TensorData, activation::softmax};
 
@@ -14,7 +19,7 @@ pub struct AttentionOptions {
     pub num_heads: usize,
     /// Dropout of the attention probabilities, after the softmax.
     pub dropout: Option<Dropout>,
-    /// Added to the scaled scores: `[heads, max_length, max_length]`, by head, query and key within the sequence.
+    /// Added to the scaled scores: `[heads, queries, keys]` of the longest sequence.
     pub bias: Option<Tensor<3>>,
     /// The largest distance between a query and a key it attends to; `None` lets all attend to all.
     pub window: Option<usize>,
@@ -29,30 +34,32 @@ impl AttentionOptions {
     }
 }
 
-/// The rotation of each token: the first half of a head's dimensions is rotated against the second half.
+/// The rotation at each position: the first half of a head's dimensions is rotated against the second half.
 ///
 /// # Shapes
-/// `cos`, `sin`: `[tokens, head_size]`
+/// `cos`, `sin`: `[positions, head_size]`, at least as many positions as the longest sequence has tokens
 ///
 /// # Source
 /// Su et al.: "RoFormer" (arXiv:2104.09864), in the arrangement of halves that checkpoints on the Hub use.
 #[derive(Debug, Clone)]
 pub struct Rotary {
-    /// Cosine of the angle of each token and dimension.
+    /// Cosine of the angle of each position and dimension.
     pub cos: Tensor<2>,
-    /// Sine of the angle of each token and dimension.
+    /// Sine of the angle of each position and dimension.
     pub sin: Tensor<2>,
 }
 
 /// For each sequence and head `dropout(softmax(q k^T / sqrt(head_size) + bias)) v`.
 ///
-/// The bits of dropout have the counter `(key / 8, query, sequence, head)`.
+/// Row `i` of a sequence, of queries as of keys, stands at position `i`. The bits of dropout have the counter
+/// `(key / 8, query, sequence, head)`.
 ///
 /// # Shapes
-/// `query`, `key`, `value`, output: `[tokens, heads * head_size]`
+/// - `query`, output: `[tokens of queries, heads * head_size]`
+/// - `key`, `value`: `[tokens of keys, heads * head_size]`
 ///
 /// # Panics
-/// When shapes do not agree, or the width is no multiple of the number of heads.
+/// When shapes do not agree, a sequence has more queries than keys, or the width is no multiple of the number of heads.
 ///
 /// # Source
 /// Vaswani et al.: "Attention Is All You Need" (arXiv:1706.03762), section 3.2.
@@ -60,35 +67,37 @@ pub fn attention(
     query: Tensor<2>,
     key: Tensor<2>,
     value: Tensor<2>,
-    sequences: &Sequences,
+    queries: &Sequences,
+    keys: &Sequences,
     options: &AttentionOptions,
 ) -> Tensor<2> {
     let [_, width] = query.dims();
     #[cfg(feature = "flex")]
     if crate::flex::is_fast(&query) && options.bias.is_none() && options.rotary.is_none() {
-        return crate::flex::attention::attention(query, key, value, sequences, options);
+        return crate::flex::attention::attention(query, key, value, queries, keys, options);
     }
-    let mut probabilities = attention_probabilities(query, key, sequences, options);
+    let mut probabilities = attention_probabilities(query, key, queries, keys, options);
     if let Some(dropout) = options.dropout {
         probabilities = probabilities.clone() * factors(dropout, &probabilities);
     }
-    let context = probabilities.matmul(heads(value, sequences, options.num_heads));
+    let context = probabilities.matmul(heads(value, keys, options.num_heads));
     let [batch, _, length, _] = context.dims();
-    sequences.unpad(context.swap_dims(1, 2).reshape([batch, length, width]))
+    queries.unpad(context.swap_dims(1, 2).reshape([batch, length, width]))
 }
 
 /// The attention probabilities before dropout; places behind a sequence's end are 0 for keys and carry no meaning for
 /// queries.
 ///
 /// # Shapes
-/// `[sequences, heads, max_length, max_length]`, by query and key
+/// `[sequences, heads, queries, keys]`, as many as the longest sequence has
 ///
 /// # Panics
-/// When shapes do not agree, or the width is no multiple of the number of heads.
+/// As [`attention`].
 pub fn attention_probabilities(
     query: Tensor<2>,
     key: Tensor<2>,
-    sequences: &Sequences,
+    queries: &Sequences,
+    keys: &Sequences,
     options: &AttentionOptions,
 ) -> Tensor<4> {
     let (num_heads, device) = (options.num_heads, query.device());
@@ -97,19 +106,27 @@ pub fn attention_probabilities(
         num_heads > 0 && width.is_multiple_of(num_heads),
         "attention: the width {width} is no multiple of {num_heads} heads"
     );
-    let (query, key) = match &options.rotary {
-        Some(rotary) => (rotate(query, rotary, num_heads), rotate(key, rotary, num_heads)),
-        None => (query, key),
-    };
+    check_lengths(queries, keys);
     let scale = 1.0 / ((width / num_heads) as f64).sqrt();
-    let query = heads(query, sequences, num_heads);
-    let key = heads(key, sequences, num_heads);
+    let (mut query, mut key) = (heads(query, queries, num_heads), heads(key, keys, num_heads));
+    if let Some(rotary) = &options.rotary {
+        (query, key) = (rotate(query, rotary), rotate(key, rotary));
+    }
     let mut scores = query.matmul(key.swap_dims(2, 3)) * scale;
     if let Some(bias) = &options.bias {
         scores = scores + bias.clone().unsqueeze::<4>();
     }
-    let masked = masked(sequences, options.window, &device).expand(scores.shape());
+    let masked = masked(queries, keys, options.window, &device).expand(scores.shape());
     softmax(scores.mask_fill(masked, MASKED), 3)
+}
+
+/// Refuses queries without keys of their own position.
+pub(crate) fn check_lengths(queries: &Sequences, keys: &Sequences) {
+    let fits = |(queries, keys): (Range<usize>, Range<usize>)| queries.len() <= keys.len();
+    assert!(
+        queries.len() == keys.len() && queries.ranges().zip(keys.ranges()).all(fits),
+        "attention: each sequence has a key for each of its queries"
+    );
 }
 
 /// `[tokens, heads * head_size]` to `[sequences, heads, max_length, head_size]`.
@@ -119,35 +136,37 @@ fn heads(packed: Tensor<2>, sequences: &Sequences, num_heads: usize) -> Tensor<4
     padded.reshape([batch, length, num_heads, width / num_heads]).swap_dims(1, 2)
 }
 
-/// `x cos + (-second half, first half of x) sin`, head by head.
-fn rotate(packed: Tensor<2>, rotary: &Rotary, num_heads: usize) -> Tensor<2> {
-    let [tokens, width] = packed.dims();
-    let size = width / num_heads;
-    let x = packed.reshape([tokens, num_heads, size]);
-    let first = x.clone().narrow(2, 0, size / 2);
-    let second = x.clone().narrow(2, size / 2, size / 2);
-    let turned = Tensor::cat(vec![second.neg(), first], 2);
-    let cos = rotary.cos.clone().unsqueeze_dim::<3>(1);
-    let sin = rotary.sin.clone().unsqueeze_dim::<3>(1);
-    (x * cos + turned * sin).reshape([tokens, width])
+/// `x cos + (-second half, first half of x) sin`, for `[sequences, heads, positions, head_size]`.
+fn rotate(x: Tensor<4>, rotary: &Rotary) -> Tensor<4> {
+    let [_, _, length, size] = x.dims();
+    let first = x.clone().narrow(3, 0, size / 2);
+    let second = x.clone().narrow(3, size / 2, size / 2);
+    let turned = Tensor::cat(vec![second.neg(), first], 3);
+    let at = |angles: &Tensor<2>| angles.clone().narrow(0, 0, length).unsqueeze::<4>();
+    x * at(&rotary.cos) + turned * at(&rotary.sin)
 }
 
-/// `[sequences, 1, max_length, max_length]`: true where a query must not attend to a key.
-fn masked(sequences: &Sequences, window: Option<usize>, device: &Device) -> Tensor<4, Bool> {
-    let length = sequences.max_length();
-    let window = window.unwrap_or(length);
-    let masked: Vec<bool> = sequences
+/// `[sequences, 1, queries, keys]`: true where a query must not attend to a key.
+fn masked(
+    queries: &Sequences,
+    keys: &Sequences,
+    window: Option<usize>,
+    device: &Device,
+) -> Tensor<4, Bool> {
+    let [rows, columns] = [queries, keys].map(Sequences::max_length);
+    let window = window.unwrap_or(columns);
+    let masked: Vec<bool> = queries
         .ranges()
-        .flat_map(|range| {
+        .zip(keys.ranges())
+        .flat_map(|(queries, keys)| {
             // A query behind the sequence's end attends to the sequence: its row is dropped, but must be finite.
-            (0..length).flat_map(move |query| {
-                let query = query.min(range.len() - 1);
-                let tokens = range.len();
-                (0..length).map(move |key| key >= tokens || query.abs_diff(key) > window)
+            (0..rows).flat_map(move |query| {
+                let (query, tokens) = (query.min(queries.len() - 1), keys.len());
+                (0..columns).map(move |key| key >= tokens || query.abs_diff(key) > window)
             })
         })
         .collect();
-    let shape = [sequences.len(), 1, length, length];
+    let shape = [queries.len(), 1, rows, columns];
     Tensor::from_data(TensorData::new(masked, shape), device)
 }
 

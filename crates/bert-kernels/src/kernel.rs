@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod attention;
+pub(crate) mod bf16;
 pub(crate) mod dropout;
 pub(crate) mod embedding;
 pub(crate) mod gelu;
@@ -44,7 +45,8 @@ mod tests {
         let zeros = || vec![0.0; tokens * width];
         let drop = Dropout::new(0.2, Key::new(1));
         let [q, k, v, grad] = [1, 2, 3, 4].map(|index| normal(index, tokens * width));
-        let plan = Plan { sequences, num_heads: 2, width, drop, window: Some(70) };
+        let (queries, keys) = (sequences.clone(), sequences);
+        let plan = Plan { queries, keys, num_heads: 2, width, drop, window: Some(70) };
         let mut attended = [zeros(), zeros(), zeros(), zeros()];
         let [out, gq, gk, gv] = &mut attended;
         plan.forward(&q, &k, &v, out);

@@ -29,6 +29,11 @@ impl Sequences {
         Self { offsets: std::iter::once(0).chain(ends).collect() }
     }
 
+    /// As many sequences of one token each: what is left where only the first tokens are kept.
+    pub fn first_tokens(&self) -> Self {
+        Self { offsets: (0..=self.len()).collect() }
+    }
+
     /// The number of sequences.
     #[allow(clippy::len_without_is_empty)] // INVARIANT: never empty.
     pub fn len(&self) -> usize {

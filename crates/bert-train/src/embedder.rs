@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bert_core::{Bert, BertConfig, Tokenizer, parameter_shapes, set_parameters};
-use bert_heads::{LayerMixture, Pooling, PoolingKind};
+use bert_heads::{LayerMixture, Pooling, PoolingKind, TaskEmbedding};
 use burn::tensor::{Device, Tensor};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 /// An encoder with its tokenizer and a pooling.
 #[derive(Debug)]
 pub struct Embedder {
+    task_embedding: Option<TaskEmbedding>,
     bert: Bert,
     layer_mixture: Option<LayerMixture>,
     pooling: Pooling,
@@ -49,6 +50,18 @@ impl Embedder {
         files.checkpoint.require(&parameter_shapes(&bert, ""))?;
         let mut reader = files.checkpoint.reader();
         let bert = set_parameters(bert, "", |name, shape| reader.take(name, shape).map(Some))?;
+        let task_embedding = match own {
+            Some(own) => own.checked_task_embedding(config)?,
+            None => None,
+        };
+        let task_embedding = task_embedding
+            .map(|kind| {
+                let map = TaskEmbedding::new(kind, config.hidden_size, 0, device);
+                set_parameters(map, "task_embedding.", |name, shape| {
+                    reader.take(name, shape).map(Some)
+                })
+            })
+            .transpose()?;
         let pooling = Pooling::new(kind, config, 0, device);
         let pooling = set_parameters(pooling, "pooling.", |name, shape| {
             reader.take(&name.replace("pooling.dense.", "pooler.dense."), shape).map(Some)
@@ -64,6 +77,7 @@ impl Embedder {
             .transpose()?;
         reader.finish()?;
         Ok(Self {
+            task_embedding,
             bert,
             layer_mixture,
             pooling,
@@ -92,9 +106,16 @@ impl Embedder {
     ) -> Result<(Vec<Vec<f32>>, usize)> {
         let (encodings, truncated) = encode(&self.tokenizer, &self.config, examples, max_length)?;
         let vectors = map_batches(&encodings, batch_size, device, |input| {
+            let words = self.bert.embeddings.words(&input);
+            let words = match &self.task_embedding {
+                Some(task_embedding) => task_embedding.forward(words),
+                None => words,
+            };
             let hidden = match &self.layer_mixture {
-                Some(mixture) => mixture.forward(self.bert.hidden_states(&input, None)),
-                None => self.bert.forward(&input, None),
+                Some(mixture) => {
+                    mixture.forward(self.bert.hidden_states_words(words, &input, None))
+                }
+                None => self.bert.forward_words(words, &input, None),
             };
             let pooled = self.pooling.forward(hidden, &input.sequences);
             if normalize { unit(pooled) } else { pooled }

@@ -471,6 +471,54 @@ pub enum Error {
         /// The pooling.
         pooling: bert_heads::PoolingKind,
     },
+    /// The device can't multiply as exactly as it should.
+    #[error(
+        "there are no {precision} products on this device: expected the device flex, or precision float32"
+    )]
+    Precision {
+        /// The precision that was asked for.
+        precision: bert_kernels::Precision,
+    },
+    /// A task embedding of a rank that no smaller matrices come of.
+    #[error(
+        "the task embedding low-rank={rank} is wider than the model's hidden_size {hidden_size}: choose a lower rank, or full"
+    )]
+    TaskEmbeddingRank {
+        /// The rank.
+        rank: usize,
+        /// The width of the word embeddings.
+        hidden_size: usize,
+    },
+    /// New words are to be trained where there are none.
+    #[error(
+        "{path} has no new words to train: add some with `bert vocab extend`, or train all or none of the word embeddings"
+    )]
+    NoNewWords {
+        /// The directory of the checkpoint.
+        path: PathBuf,
+    },
+    /// A line of a file of words holds what can't become a word.
+    #[error("{path}, line {line}: {source}")]
+    WordsFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with the word.
+        source: bert_core::Error,
+    },
+    /// A file of words has none that is new.
+    #[error("{path} holds no word that the vocabulary does not have: there is nothing to add")]
+    NoWords {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory that a model is to be written to holds something already.
+    #[error("{path} is not empty: give another --out")]
+    OutTaken {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The loss or the gradient stopped being a number.
     #[error(
         "the {what} is {value} at step {step} (epoch {epoch}): lower the learning rate; {}",
@@ -562,7 +610,13 @@ impl Error {
             | Self::SettingsFormat { .. }
             | Self::NoClassifier { .. }
             | Self::Pairs { .. }
-            | Self::PoolingMissing { .. } => true,
+            | Self::Precision { .. }
+            | Self::PoolingMissing { .. }
+            | Self::TaskEmbeddingRank { .. }
+            | Self::NoNewWords { .. }
+            | Self::WordsFile { .. }
+            | Self::NoWords { .. }
+            | Self::OutTaken { .. } => true,
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
             Self::NotFinite { .. } => false,
         }

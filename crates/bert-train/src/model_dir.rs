@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bert_core::{BertConfig, Checkpoint, Tokenizer};
-use bert_heads::{PoolingKind, SequenceClassifierConfig};
+use bert_heads::{PoolingKind, SequenceClassifierConfig, TaskEmbeddingKind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -30,6 +30,9 @@ pub struct Settings {
     pub pooling: PoolingKind,
     /// Whether all layers are mixed before pooling.
     pub layer_mixture: bool,
+    /// What is done to the word embeddings on their way in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_embedding: Option<TaskEmbeddingKind>,
     /// The columns that it was trained on: the default of evaluation.
     pub columns: Columns,
     /// The most tokens of a text.
@@ -48,6 +51,7 @@ impl Settings {
             format: FORMAT,
             pooling,
             layer_mixture: false,
+            task_embedding: None,
             columns: Columns::default(),
             max_length,
             texts: 1,
@@ -56,11 +60,29 @@ impl Settings {
     }
 
     /// The parts of the model.
-    pub(crate) fn parts(&self, num_labels: usize) -> SequenceClassifierConfig {
-        SequenceClassifierConfig {
+    pub(crate) fn parts(
+        &self,
+        config: &BertConfig,
+        num_labels: usize,
+    ) -> Result<SequenceClassifierConfig> {
+        Ok(SequenceClassifierConfig {
+            task_embedding: self.checked_task_embedding(config)?,
             pooling: self.pooling,
             layer_mixture: self.layer_mixture,
             num_labels,
+        })
+    }
+
+    /// The task embedding, where its matrices are of a size that makes sense.
+    pub(crate) fn checked_task_embedding(
+        &self,
+        config: &BertConfig,
+    ) -> Result<Option<TaskEmbeddingKind>> {
+        match (self.task_embedding, config.hidden_size) {
+            (Some(TaskEmbeddingKind::LowRank { rank }), hidden_size) if rank > hidden_size => {
+                Err(Error::TaskEmbeddingRank { rank, hidden_size })
+            }
+            (kind, _) => Ok(kind),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::recipe::Recipe;
 const NO_DECAY: &str = r"(^|\.)(bias|beta|gamma)$";
 const HEAD: &str = r"^classifier\.";
 const POOLING: &str = r"^(pooling|layer_mixture)\.";
+const TASK_EMBEDDING: &str = r"^task_embedding\.";
 
 /// AdamW with gradients clipped by their global norm.
 #[derive(Clone)]
@@ -69,10 +70,15 @@ fn clip_factor(norm: f64, max_norm: f64) -> f64 {
 /// The rate of each group where the schedule stands at `factor`.
 pub fn learning_rates(recipe: &Recipe, factor: f64) -> ModuleLearningRate {
     let base = recipe.learning_rate;
-    ModuleLrScheduler::new(base * factor)
-        .with_group(group(HEAD), recipe.head_learning_rate.unwrap_or(base) * factor)
-        .with_group(group(POOLING), recipe.pooling_learning_rate.unwrap_or(base) * factor)
-        .step()
+    let groups = [
+        (HEAD, recipe.head_learning_rate),
+        (POOLING, recipe.pooling_learning_rate),
+        (TASK_EMBEDDING, recipe.task_embedding_learning_rate),
+    ];
+    let mut rates = groups.into_iter().fold(ModuleLrScheduler::new(base * factor), |rates, own| {
+        rates.with_group(group(own.0), own.1.unwrap_or(base) * factor)
+    });
+    rates.step()
 }
 
 struct SumOfSquares<'a> {
@@ -94,7 +100,37 @@ fn group(pattern: &str) -> ParamGroup {
 
 #[cfg(test)]
 mod tests {
+    use bert_core::{BertConfig, Embeddings, EncoderInput, initialise};
+    use burn::tensor::{Device, Int};
+
     use super::*;
+
+    /// Nothing is kept of the whole table where words are frozen: two moments of the new rows.
+    #[cfg(feature = "flex")]
+    #[test]
+    fn there_is_no_state_of_frozen_words() {
+        let device = Device::flex().autodiff();
+        let config = BertConfig { vocab_size: 997, hidden_size: 24, ..BertConfig::default() };
+        // Two moments of 997 x 24 or of 7 x 24 floats, and what a record takes besides.
+        for (frozen, bytes) in [(0, 191_424..200_000), (990, 1_344..10_000)] {
+            let mut words = initialise(Embeddings::new(&config, &device), "", 1, 0.02);
+            if frozen > 0 {
+                words = words.freeze_words(frozen);
+            }
+            let ids = Tensor::<2, Int>::from_data([[1, 993, 995]], &device);
+            let input =
+                EncoderInput::from_padded(ids.clone(), ids.zeros_like(), ids.greater_elem(0));
+            let loss = words.words(&input).square().sum();
+            let gradients = GradientsParams::from_grads(loss.backward(), &words);
+            assert_eq!(gradients.len(), 1);
+            let recipe = Recipe::default();
+            let mut optimizer = Optimizer::new(&recipe);
+            optimizer.step(words, gradients, learning_rates(&recipe, 1.0));
+            let record = optimizer.groups.to_record();
+            assert_eq!(record.len(), 2);
+            assert!(bytes.contains(&record.into_bytes().unwrap().len()));
+        }
+    }
 
     #[test]
     fn only_gradients_above_the_largest_norm_are_scaled() {

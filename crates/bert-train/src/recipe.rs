@@ -26,6 +26,9 @@ pub struct Recipe {
     /// The highest learning rate of the pooling and the layer mixture; `None` is that of the encoder.
     #[serde(rename = "pooling_lr", skip_serializing_if = "Option::is_none")]
     pub pooling_learning_rate: Option<f64>,
+    /// The highest learning rate of the task embedding; `None` is that of the encoder.
+    #[serde(rename = "task_embedding_lr", skip_serializing_if = "Option::is_none")]
+    pub task_embedding_learning_rate: Option<f64>,
     /// Rows a step.
     pub batch_size: usize,
     /// The share of the steps in which the rate rises, in `[0, 1]`.
@@ -48,6 +51,7 @@ impl Default for Recipe {
             learning_rate: 5e-5,
             head_learning_rate: None,
             pooling_learning_rate: None,
+            task_embedding_learning_rate: None,
             batch_size: 32,
             warmup_ratio: 0.1,
             weight_decay: 0.01,
@@ -68,6 +72,7 @@ impl Recipe {
             ("lr", Some(self.learning_rate)),
             ("head-lr", self.head_learning_rate),
             ("pooling-lr", self.pooling_learning_rate),
+            ("task-embedding-lr", self.task_embedding_learning_rate),
             ("max-grad-norm", Some(self.max_grad_norm)),
         ];
         for (key, value) in rates {

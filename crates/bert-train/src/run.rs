@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use bert_core::write_atomically;
 use bert_heads::SequenceClassifier;
+use bert_kernels::set_precision;
 use burn::tensor::Device;
 use serde::Serialize;
 use serde_json::json;
@@ -56,6 +57,10 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<RunReport> {
     config.recipe.check()?;
+    if !config.precision.is_available(device) {
+        return Err(Error::Precision { precision: config.precision });
+    }
+    set_precision(config.precision);
     check_out(out, &config.model, overwrite)?;
     let run_file = config.to_toml()?;
     // Written out once, so that dev rows are read by the training file's names and not by their own order.
@@ -131,6 +136,7 @@ fn make_classifier(
         columns,
         texts: if rows.train.iter().any(|row| row.pair.is_some()) { 2 } else { 1 },
         recipe: Some(config.recipe.clone()),
+        task_embedding: config.words.task_embedding,
         ..Settings::new(config.pooling, max_length)
     };
     let labels = |id2label: &[String]| LabelMap::of_training(&config.train, &rows.train, id2label);
@@ -144,7 +150,7 @@ fn make_classifier(
     for notice in notices {
         observer.notice(&notice);
     }
-    Ok(classifier)
+    classifier.train_embeddings(config.words.train_embeddings, &config.model)
 }
 
 /// The files of a run that are there from its start, and those that appear later.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bert_heads::PoolingKind;
+use bert_kernels::Precision;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
@@ -16,6 +17,7 @@ use crate::{
     error::{Error, Result},
     format::Format,
     recipe::Recipe,
+    word_config::WordConfig,
 };
 
 /// Everything that a run is made of, besides the directory it writes.
@@ -40,16 +42,22 @@ pub struct RunConfig {
     /// How a text's hidden states become one vector.
     #[serde(default)]
     pub pooling: PoolingKind,
+    /// What is learned of the words.
+    #[serde(flatten)]
+    pub words: WordConfig,
     /// The most tokens of a text; without it, the smaller of 512 and what the model has positions for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
+    /// How affine maps multiply.
+    #[serde(default)]
+    pub precision: Precision,
     /// The numbers of the run.
     #[serde(flatten)]
     pub recipe: Recipe,
 }
 
 /// The keys of a run file, at the top level.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 23] = [
     "model",
     "train",
     "dev",
@@ -59,11 +67,15 @@ const KEYS: [&str; 19] = [
     "label",
     "header",
     "pooling",
+    "task_embedding",
+    "train_embeddings",
     "max_length",
+    "precision",
     "epochs",
     "lr",
     "head_lr",
     "pooling_lr",
+    "task_embedding_lr",
     "batch_size",
     "warmup_ratio",
     "weight_decay",
@@ -82,7 +94,9 @@ impl RunConfig {
             format: None,
             columns: Columns::default(),
             pooling: PoolingKind::default(),
+            words: WordConfig::default(),
             max_length: None,
+            precision: Precision::default(),
             recipe: Recipe::default(),
         }
     }

@@ -16,6 +16,7 @@ use crate::{
     examples::Example,
     labels::LabelMap,
     model_dir::{ModelDir, PROBLEM_TYPE, SETTINGS_FILE, Settings},
+    word_config::TrainEmbeddings,
 };
 
 /// A classifier with its tokenizer, labels and settings.
@@ -52,6 +53,7 @@ impl TextClassifier {
         let kind = settings.pooling;
         let own = base.settings.as_ref();
         let own_kind = own.map_or(PoolingKind::Cls, |own| own.pooling);
+        let own_task_embedding = own.and_then(|own| own.task_embedding);
         let own_mixture = own.is_some_and(|own| own.layer_mixture);
         let same_mixture = own_mixture == settings.layer_mixture;
         let same_labels = base.has_classifier() && base.labels() == labels.names();
@@ -68,9 +70,20 @@ impl TextClassifier {
             Some("classifier") => !keep_head,
             Some("pooler" | "pooling") => !keep_pooling,
             Some("layer_mixture") => !own_mixture,
+            Some("task_embedding") => own_task_embedding != settings.task_embedding,
             _ => false,
         };
         let (model, dropped) = build(&base, &settings, labels.len(), seed, is_new, device)?;
+        let (maps, dropped): (Vec<_>, Vec<_>) =
+            dropped.into_iter().partition(|name| name.starts_with("task_embedding."));
+        if !maps.is_empty() {
+            notices.push(format!(
+                "{} has a task embedding of another kind, dropped: {}; `bert export` keeps what it \
+                 learned, folded into the word embeddings",
+                dir.display(),
+                maps.join(", ")
+            ));
+        }
         if !dropped.is_empty() {
             let why = match (base.has_classifier(), same_labels) {
                 (false, _) => "not those of a classifier of texts",
@@ -99,9 +112,9 @@ impl TextClassifier {
         let config = BertConfig::load(dir)?;
         let tokenizer = Tokenizer::load(dir)?;
         tokenizer.check_vocabulary(&config)?;
+        let parts = settings.parts(&config, labels.len())?;
         let bert = initialise(Bert::new(&config, device), "", seed, config.initializer_range);
-        let model =
-            SequenceClassifier::new(bert, &config, settings.parts(labels.len()), seed, device);
+        let model = SequenceClassifier::new(bert, &config, parts, seed, device);
         Ok(Self { model, config, tokenizer, labels, settings })
     }
 
@@ -128,6 +141,31 @@ impl TextClassifier {
         Ok(Self { model, config, tokenizer, labels, settings })
     }
 
+    /// Freezes the word embeddings that `train` leaves out.
+    ///
+    /// # Errors
+    /// [`Error::NoNewWords`], which names `dir`, when only new words are to be trained and there are none.
+    pub fn train_embeddings(mut self, train: TrainEmbeddings, dir: &Path) -> Result<Self> {
+        let (all, base) = (self.config.vocab_size, self.config.base_vocab_size()?);
+        let frozen = match train {
+            TrainEmbeddings::All => return Ok(self),
+            TrainEmbeddings::New if base == all => {
+                return Err(Error::NoNewWords { path: dir.into() });
+            }
+            TrainEmbeddings::New => base,
+            TrainEmbeddings::None => all,
+        };
+        self.model.bert.embeddings = self.model.bert.embeddings.freeze_words(frozen);
+        Ok(self)
+    }
+
+    /// The same classifier without a task embedding: it is folded into the word embeddings.
+    pub fn fold_task_embedding(mut self) -> Self {
+        self.model = self.model.fold_task_embedding();
+        self.settings.task_embedding = None;
+        self
+    }
+
     /// Writes everything but the weights.
     ///
     /// # Errors
@@ -136,8 +174,9 @@ impl TextClassifier {
         let mut config = self.config.clone();
         config.id2label = Some(self.labels.names().to_vec());
         // Only what Hugging Face computes the same way carries the name of its classifier.
-        let is_hugging_face =
-            self.settings.pooling == PoolingKind::Cls && !self.settings.layer_mixture;
+        let is_hugging_face = self.settings.pooling == PoolingKind::Cls
+            && !self.settings.layer_mixture
+            && self.settings.task_embedding.is_none();
         let architecture =
             if is_hugging_face { "BertForSequenceClassification" } else { "BertModel" };
         config.extra.insert("architectures".into(), json!([architecture]));
@@ -196,9 +235,9 @@ fn build(
     is_new: impl Fn(&str) -> bool,
     device: &Device,
 ) -> Result<(SequenceClassifier, Vec<String>)> {
+    let parts = settings.parts(&dir.config, num_labels)?;
     let bert = Bert::new(&dir.config, device);
-    let model =
-        SequenceClassifier::new(bert, &dir.config, settings.parts(num_labels), seed, device);
+    let model = SequenceClassifier::new(bert, &dir.config, parts, seed, device);
     let expected: Vec<_> = model
         .parameter_shapes()
         .into_iter()

@@ -14,7 +14,8 @@ fn example(name: &str) -> PathBuf {
 /// With no arguments, on our own data: it says how it did and exits 0 only when it learned.
 #[test]
 fn adaptive_pooling() {
-    let output = Command::new(example("adaptive_pooling")).output().unwrap();
+    let mut program = Command::new(example("adaptive_pooling"));
+    let output = program.env("BURN_DEVICE", "flex").output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{out}");
     for line in ["the commonest label", "mean pooling", "adaptive pooling", "[CLS]"] {

@@ -178,11 +178,11 @@ fn a_path_that_is_no_utf8() {
     assert!(desk.train(&[]).status.success());
     let path = std::ffi::OsStr::from_bytes(b"bad\xff.tsv");
     fs::copy(desk.path("train.tsv"), desk.folder.path().join(path)).unwrap();
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bert"))
+    let output = desk
+        .program()
         .args(["train", "--model", text(&reference().join("tiny-bert")), "--out", "run"])
         .args(["--overwrite", "--train"])
         .arg(path)
-        .current_dir(&desk.folder)
         .output()
         .unwrap();
     assert_refused(&output, 2, &["UTF-8"]);
@@ -205,6 +205,9 @@ fn flags_that_cannot_be_followed() {
     ] {
         assert_refused(&desk.train(&flags), 2, &parts);
     }
+    let arguments = ["predict", "--model", "run", "--text", "good"];
+    let output = desk.program().args(arguments).env("BURN_DEVICE", "oven").output().unwrap();
+    assert_refused(&output, 2, &["oven", "flex"]);
     let output = desk.train(&["--pooling", "avg"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("adaptive"), "{}", stderr(&output));
@@ -257,4 +260,58 @@ fn models_without_what_is_asked_of_them() {
         "{}",
         stderr(&output)
     );
+}
+
+/// What a device cannot do is refused before the run, and named.
+#[test]
+#[cfg(feature = "ndarray")]
+fn products_that_a_device_has_not() {
+    let desk = Desk::new();
+    let output = desk.train(&["--precision", "bfloat16", "--device", "ndarray"]);
+    assert_refused(&output, 2, &["bfloat16", "flex"]);
+    assert!(!desk.path("run").exists());
+}
+
+#[test]
+fn words_that_cannot_be_added() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert");
+    let extend = |words: &str| {
+        desk.write("words.txt", words);
+        desk.bert(&[
+            "vocab",
+            "extend",
+            "--model",
+            text(&model),
+            "--words",
+            "words.txt",
+            "--out",
+            "o",
+        ])
+    };
+    assert_refused(&extend("cab\ntwo words\n"), 2, &["words.txt, line 2", "one word a line"]);
+    assert_refused(&extend("Cab\n"), 2, &["words.txt, line 1", "\"cab\""]);
+    assert_refused(&extend("the\n"), 2, &["words.txt", "nothing to add"]);
+    assert!(!desk.path("o").exists());
+    let scan = ["vocab", "scan", "nowhere.txt", "--model", text(&model)];
+    assert_refused(&desk.bert(&scan), 2, &["nowhere.txt"]);
+}
+
+#[test]
+fn task_embeddings_and_words_that_make_no_sense() {
+    let desk = Desk::new();
+    let output = desk.train(&["--task-embedding", "low-rank=0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("low-rank=16"), "{}", stderr(&output));
+    let output = desk.train(&["--task-embedding", "low-rank=99999999999"]);
+    assert_refused(&output, 2, &["low-rank=99999999999", "hidden_size 32"]);
+    let output = desk.train(&["--train-embeddings", "new"]);
+    assert_refused(&output, 2, &["tiny-bert", "no new words", "bert vocab extend"]);
+    let output = desk.train(&["--task-embedding-lr", "0"]);
+    assert_refused(&output, 2, &["task-embedding-lr", "above 0"]);
+    assert!(!desk.path("run").exists());
+    let model = reference().join("tiny-bert");
+    let output = desk.bert(&["export", "--model", text(&model), "--out", "plain"]);
+    assert_refused(&output, 2, &["holds no classifier"]);
+    assert!(!desk.path("plain").exists());
 }

@@ -40,6 +40,21 @@ fn train_eval_predict_embed_inspect() {
     assert!(stdout(&desk.bert(&["devices"])).contains("flex"));
 }
 
+/// Products in bfloat16 are other numbers than in float32, but not by much, and the run file says so.
+#[test]
+fn training_in_bfloat16() {
+    let desk = Desk::new();
+    let loss = |more: &[&str]| {
+        let report = json(&desk.train(&[more, &["--json", "--overwrite"]].concat()));
+        report["last"]["loss"].as_f64().unwrap()
+    };
+    let (full, half) = (loss(&[]), loss(&["--precision", "bfloat16"]));
+    assert!(full != half && (full - half).abs() < 0.02, "{full} {half}");
+    let run_file = std::fs::read_to_string(desk.path("run/run.toml")).unwrap();
+    assert!(run_file.contains("precision = \"bfloat16\""), "{run_file}");
+    assert_eq!(loss(&["--precision", "bfloat16"]), half);
+}
+
 /// A classifier of Hugging Face's is evaluated as it is; its logits are the reference's.
 #[test]
 fn a_plain_hugging_face_classifier_is_applied() {
@@ -115,10 +130,45 @@ fn long_texts_are_cut_and_counted() {
     );
 }
 
+/// From the words that break to an ordinary BERT that has them.
+#[test]
+fn vocab_scan_extend_train_export() {
+    let desk = Desk::new();
+    let rows = (0..40).map(|i| ["the cab was good\tgood\n", "a bad cab or cabs\tbad\n"][i % 2]);
+    desk.write("cabs.tsv", rows.collect::<String>());
+    let model = reference().join("tiny-bert");
+    let scan = ["vocab", "scan", "cabs.tsv", "--model", text(&model), "--text", "1"];
+    let report = json(&desk.bert(&[&scan[..], &["--words", "1", "--json"]].concat()));
+    assert_eq!((&report["texts"], &report["words"]), (&40.into(), &180.into()));
+    assert_eq!(report["chosen"][0]["word"], "cab");
+    assert_eq!(report["chosen"][0]["pieces"][2], "##b");
+    assert_eq!(report["changed"][0]["word"], "cabs");
+    assert!(report["shorter"].as_f64().unwrap() > 0.2, "{report}");
+    let output = desk.bert(&[&scan[..], &["--out", "words.txt"]].concat());
+    assert!(stdout(&output).contains("cab = c ##a ##b"), "{}", stdout(&output));
+    assert_eq!(std::fs::read_to_string(desk.path("words.txt")).unwrap(), "cab\ncabs\nor\n");
+
+    let extend = ["vocab", "extend", "--words", "words.txt", "--init", "sample", "--seed", "3"];
+    let output = desk.bert(&[&extend[..], &["--model", text(&model), "--out", "more"]].concat());
+    assert!(stdout(&output).starts_with("3 words were added"), "{}", stderr(&output));
+    let train = ["train", "--model", "more", "--train", "cabs.tsv", "--out", "run", "--json"];
+    let how = ["--task-embedding", "low-rank=4", "--train-embeddings", "new"];
+    let rates = ["--task-embedding-lr", "1e-2", "--lr", "1e-3", "--epochs", "1"];
+    json(&desk.bert(&[&train[..], &how, &rates].concat()));
+    assert!(desk.bert(&["export", "--model", "run", "--out", "plain"]).status.success());
+    let [own, plain] = ["run", "plain"].map(|model| {
+        let answer = desk.bert(&["predict", "--model", model, "--text", "cabs are good"]);
+        json(&answer)["probabilities"]["good"].as_f64().unwrap()
+    });
+    assert!((own - plain).abs() < 1e-5, "{own} {plain}");
+    let config = std::fs::read_to_string(desk.path("plain/config.json")).unwrap();
+    assert!(config.contains("BertForSequenceClassification") && config.contains("82"), "{config}");
+}
+
 #[test]
 fn help_teaches_with_examples() {
     let desk = Desk::new();
-    for command in ["train", "eval", "predict", "embed", "inspect"] {
+    for command in ["train", "eval", "predict", "embed", "export", "inspect"] {
         let output = desk.bert(&[command, "--help"]);
         assert!(output.status.success() && stdout(&output).contains("--model"), "{command}");
     }

@@ -48,12 +48,15 @@ impl Desk {
         }
     }
 
+    /// The program in this folder, on the CPU whatever else was compiled in.
+    fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bert"));
+        command.current_dir(&self.folder).env("BURN_DEVICE", "flex");
+        command
+    }
+
     fn bert(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_bert"))
-            .args(arguments)
-            .current_dir(&self.folder)
-            .output()
-            .unwrap()
+        self.program().args(arguments).output().unwrap()
     }
 
     /// Trains the tiny BERT on `train.tsv` for two epochs, unless `more` says otherwise.

@@ -1,4 +1,4 @@
-//! Little-endian bytes of a tensor, as 32-bit floats.
+//! Little-endian bytes of a tensor from and to 32-bit floats.
 
 use burn::tensor::{bf16, f16};
 use safetensors::Dtype;
@@ -15,6 +15,24 @@ pub(super) fn decoder(dtype: Dtype) -> Option<Decoder> {
         Dtype::F64 => Some(|bytes| each(bytes, |b| f64::from_le_bytes(b) as f32)),
         _ => None,
     }
+}
+
+/// A way of writing 32-bit floats as a tensor's bytes.
+pub(super) type Encoder = fn(&[f32]) -> Vec<u8>;
+
+/// How to write elements of this type, where they are floating-point numbers.
+pub(super) fn encoder(dtype: Dtype) -> Option<Encoder> {
+    match dtype {
+        Dtype::F32 => Some(|values| all(values, f32::to_le_bytes)),
+        Dtype::F16 => Some(|values| all(values, |v| f16::from_f32(v).to_le_bytes())),
+        Dtype::BF16 => Some(|values| all(values, |v| bf16::from_f32(v).to_le_bytes())),
+        Dtype::F64 => Some(|values| all(values, |v| f64::from(v).to_le_bytes())),
+        _ => None,
+    }
+}
+
+fn all<const N: usize>(values: &[f32], bytes: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+    values.iter().flat_map(|value| bytes(*value)).collect()
 }
 
 fn each<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {

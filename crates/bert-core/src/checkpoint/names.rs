@@ -21,6 +21,7 @@ const ROLES: &[(&str, Role)] = &[
     ("qa_outputs.", Role::Head),
     ("pooling.", Role::Head),
     ("layer_mixture.", Role::Head),
+    ("task_embedding.", Role::Head),
     ("cls.", Role::Ignorable),
     ("embeddings.position_ids", Role::Ignorable),
     ("embeddings.token_type_ids", Role::Ignorable),

@@ -8,9 +8,10 @@ use std::{
 
 use safetensors::{
     Dtype, SafeTensorError,
-    tensor::{Metadata, TensorInfo},
+    tensor::{self, Metadata},
 };
 
+use super::TensorInfo;
 use crate::{
     atomic_file::write_atomically_with,
     error::{Error, Result},
@@ -42,11 +43,27 @@ pub fn write_safetensors(path: impl AsRef<Path>, tensors: &[NamedTensor]) -> Res
     })
 }
 
-/// The header, padded with blanks so that the values are aligned.
+/// Writes tensors whose bytes are made one after the other, whole or not at all.
+pub(super) fn write_parts<F: FnOnce() -> io::Result<Vec<u8>>>(
+    path: &Path,
+    mut parts: Vec<(TensorInfo, F)>,
+) -> Result<()> {
+    // The widest elements first, so that all are aligned.
+    parts.sort_by_key(|(info, _)| std::cmp::Reverse(info.dtype.bitsize()));
+    let header = padded_header(
+        path,
+        parts.iter().map(|(info, _)| (info.spelling.clone(), info.dtype, info.shape.clone())),
+    )?;
+    write_atomically_with(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        parts.into_iter().try_for_each(|(_, bytes)| file.write_all(&bytes()?))
+    })
+}
+
+/// The header of tensors that fit into a file together.
 fn header(path: &Path, tensors: &[NamedTensor]) -> Result<Vec<u8>> {
     let mut seen = BTreeSet::new();
-    let mut infos = Vec::with_capacity(tensors.len());
-    let mut start = 0;
     for NamedTensor { name, shape, values } in tensors {
         let size = shape.iter().try_fold(1_usize, |size, axis| size.checked_mul(*axis));
         if size != Some(values.len()) {
@@ -57,12 +74,25 @@ fn header(path: &Path, tensors: &[NamedTensor]) -> Result<Vec<u8>> {
             let [tensor, first, second] = [(); 3].map(|()| name.clone());
             return Err(Error::DuplicateTensor { path: path.into(), tensor, first, second });
         }
-        let end = start + size_of_val(&values[..]);
-        let info =
-            TensorInfo { dtype: Dtype::F32, shape: shape.clone(), data_offsets: (start, end) };
-        infos.push((name.clone(), info));
-        start = end;
     }
+    let infos =
+        tensors.iter().map(|tensor| (tensor.name.clone(), Dtype::F32, tensor.shape.clone()));
+    padded_header(path, infos)
+}
+
+/// The header of tensors that lie one behind the other, padded with blanks so that the values are aligned.
+fn padded_header(
+    path: &Path,
+    tensors: impl Iterator<Item = (String, Dtype, Vec<usize>)>,
+) -> Result<Vec<u8>> {
+    let mut start = 0;
+    let infos = tensors.map(|(name, dtype, shape)| {
+        let end = start + shape.iter().product::<usize>() * dtype.bitsize() / 8;
+        let data_offsets = (start, end);
+        start = end;
+        (name, tensor::TensorInfo { dtype, shape, data_offsets })
+    });
+    let infos = infos.collect();
     let format = [("format".into(), "pt".into())].into();
     let refuse = |source| Error::Safetensors { path: path.into(), source };
     let metadata = Metadata::new(Some(format), infos).map_err(refuse)?;

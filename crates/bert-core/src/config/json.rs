@@ -67,6 +67,20 @@ impl BertConfig {
         Ok(config)
     }
 
+    /// The `config.json` in `dir`, which is `config`'s, as it is but for `more` words.
+    pub(crate) fn longer(dir: &Path, config: &Self, more: usize) -> Result<String> {
+        let path = Self::path(dir);
+        let bytes =
+            std::fs::read(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let mut keys: Map<String, Value> = serde_json::from_slice(&bytes)
+            .map_err(|source| Error::Json { path: path.clone(), source })?;
+        keys.insert("vocab_size".into(), json!(config.vocab_size + more));
+        keys.insert(Self::BASE_VOCAB_SIZE.into(), json!(config.base_vocab_size()?));
+        let text = format!("{:#}\n", Value::Object(keys));
+        Self::from_json(&path, text.as_bytes())?;
+        Ok(text)
+    }
+
     /// The `config.json` of this config: all keys in alphabetical order, indented, as Hugging
     /// Face writes it.
     pub fn to_json(&self) -> String {

@@ -1,6 +1,6 @@
 //! What must change nothing: padding, company in the batch, the order of rows, the device.
 
-use bert_core::{Bert, BertConfig, EncoderInput, initialise, pass_key};
+use bert_core::{Bert, BertConfig, EncoderInput, first_tokens, initialise, pass_key};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::reference::{assert_close, devices, host};
@@ -90,6 +90,18 @@ fn permuting_rows_permutes_results() {
         let expected = order.map(|row| expected.clone().slice(ranges[row].clone())).to_vec();
         let got = host(model.forward(&permuted, None));
         assert_close(name, &got, &host(Tensor::cat(expected, 0)), 1e-5);
+    }
+}
+
+/// Whoever wants the first tokens alone gets those of all tokens.
+#[test]
+fn first_tokens_alone_are_those_of_all() {
+    for (name, device) in devices() {
+        let (model, input) = (model(&device), input(0, &device));
+        let words = model.embeddings.words(&input);
+        let all = first_tokens(model.forward(&input, None), &input.sequences);
+        let first = host(model.forward_first(words, &input, None));
+        assert_close(name, &first, &host(all), 1e-5);
     }
 }
 

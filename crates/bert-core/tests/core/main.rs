@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod frozen_words;
 mod invariance;
 mod parity;
 #[path = "../reference/mod.rs"]
 mod reference;
+mod vocabulary;
 
 use bert_core::{Bert, BertConfig, Checkpoint, EncoderInput, set_parameters};
 use burn::tensor::Device;

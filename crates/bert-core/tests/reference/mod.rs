@@ -2,21 +2,16 @@
 
 #![allow(dead_code)] // INVARIANT: each crate's tests use their part of it.
 
+#[path = "../../../bert-kernels/tests/devices/mod.rs"]
+mod devices;
+
 use std::{collections::HashMap, path::PathBuf};
 
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use serde_json::Value;
 
-/// The devices that were compiled in, by name; each holds the same to the reference.
-pub fn devices() -> Vec<(&'static str, Device)> {
-    vec![
-        #[cfg(feature = "flex")]
-        ("flex", Device::flex()),
-        #[cfg(feature = "ndarray")]
-        #[allow(deprecated)]
-        ("ndarray", Device::ndarray()),
-    ]
-}
+#[allow(unused_imports)] // INVARIANT: as above.
+pub use devices::{cpu_devices, devices};
 
 /// Where the reference files are.
 pub fn folder() -> PathBuf {

@@ -3,6 +3,7 @@
 use bert_core::{Bert, BertConfig, Checkpoint, EncoderInput};
 use bert_heads::{
     CrossEntropy, PoolingKind, SequenceClassifier, SequenceClassifierConfig, TokenClassifier,
+    TokenClassifierConfig,
 };
 use burn::{
     module::{Module, ModuleMapper, Param},
@@ -20,8 +21,12 @@ fn classifier(device: &Device) -> SequenceClassifier {
     let config = BertConfig::load(&folder).unwrap();
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let mut reader = checkpoint.reader();
-    let parts =
-        SequenceClassifierConfig { pooling: PoolingKind::Cls, layer_mixture: false, num_labels: 3 };
+    let parts = SequenceClassifierConfig {
+        task_embedding: None,
+        pooling: PoolingKind::Cls,
+        layer_mixture: false,
+        num_labels: 3,
+    };
     let bert = Bert::new(&config, device);
     SequenceClassifier::new(bert, &config, parts, 0, device)
         .set_parameters(|name, shape| {
@@ -73,7 +78,8 @@ fn token_classifier(device: &Device) -> TokenClassifier {
     let config = BertConfig::load(&folder).unwrap();
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let mut reader = checkpoint.reader();
-    let model = TokenClassifier::new(Bert::new(&config, device), &config, 5, 0, device)
+    let parts = TokenClassifierConfig { task_embedding: None, num_labels: 5 };
+    let model = TokenClassifier::new(Bert::new(&config, device), &config, parts, 0, device)
         .set_parameters(|name, shape| {
             reader.take(name.strip_prefix("bert.").unwrap_or(name), shape).map(Some)
         })

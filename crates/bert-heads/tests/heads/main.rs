@@ -8,3 +8,4 @@ mod losses;
 mod pooling;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;
+mod task_embedding;

@@ -14,14 +14,19 @@ use burn::backend::{
 use burn::tensor::Tensor;
 
 use super::{contiguous, output, slice};
-use crate::{attention::AttentionOptions, kernel::attention::Plan, sequences::Sequences};
+use crate::{
+    attention::{AttentionOptions, check_lengths},
+    kernel::attention::Plan,
+    sequences::Sequences,
+};
 
 /// [`attention`](crate::attention()) on flex, without bias and rotation.
 pub(crate) fn attention(
     query: Tensor<2>,
     key: Tensor<2>,
     value: Tensor<2>,
-    sequences: &Sequences,
+    queries: &Sequences,
+    keys: &Sequences,
     options: &AttentionOptions,
 ) -> Tensor<2> {
     let [_, width] = query.dims();
@@ -30,8 +35,10 @@ pub(crate) fn attention(
         num_heads > 0 && width.is_multiple_of(num_heads),
         "attention: the width {width} is no multiple of {num_heads} heads"
     );
+    check_lengths(queries, keys);
     let plan = Plan {
-        sequences: sequences.clone(),
+        queries: queries.clone(),
+        keys: keys.clone(),
         num_heads,
         width,
         drop: options.dropout,
@@ -79,8 +86,8 @@ impl<C: CheckpointStrategy> Attention for Autodiff<Flex, C> {
 }
 
 fn forward(inputs: [&FlexTensor; 3], plan: &Plan) -> FlexTensor {
-    let shape = [plan.sequences.tokens(), plan.width];
-    for input in inputs {
+    let [queries, keys] = [&plan.queries, &plan.keys].map(|rows| [rows.tokens(), plan.width]);
+    for (input, shape) in inputs.into_iter().zip([queries, keys, keys]) {
         assert_eq!(
             input.shape().dims(),
             shape,
@@ -88,7 +95,7 @@ fn forward(inputs: [&FlexTensor; 3], plan: &Plan) -> FlexTensor {
         );
     }
     let [query, key, value] = inputs.map(slice);
-    output(shape, |out| plan.forward(query, key, value, out))
+    output(queries, |out| plan.forward(query, key, value, out))
 }
 
 #[derive(Debug)]
@@ -100,9 +107,9 @@ impl Backward<Flex, 3> for AttentionBackward {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = contiguous(grads.consume::<Flex>(&ops.node));
         let (inputs, plan) = ops.state;
-        let shape = grad.shape().dims::<2>();
-        let (mut grad_key, mut grad_value) = (output(shape, |_| {}), output(shape, |_| {}));
-        let grad_query = output(shape, |grad_query| {
+        let [queries, keys] = [&plan.queries, &plan.keys].map(|rows| [rows.tokens(), plan.width]);
+        let (mut grad_key, mut grad_value) = (output(keys, |_| {}), output(keys, |_| {}));
+        let grad_query = output(queries, |grad_query| {
             let outputs = [grad_query, grad_key.storage_mut(), grad_value.storage_mut()];
             plan.backward(inputs.each_ref().map(slice), slice(&grad), outputs);
         });

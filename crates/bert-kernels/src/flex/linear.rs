@@ -14,7 +14,7 @@ use burn::backend::{
 use burn::tensor::Tensor;
 
 use super::{Optional, contiguous, output, slice};
-use crate::kernel::linear;
+use crate::{kernel::linear, precision::Precision};
 
 /// [`linear`](crate::linear()) on flex.
 pub(crate) fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
@@ -75,7 +75,10 @@ fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Fl
         bias.is_none_or(|bias| bias.len() == to),
         "linear: the bias must have one number a column"
     );
-    output([rows, to], |out| linear::forward(slice(x), slice(weight), bias, extents, out))
+    let precision = Precision::current();
+    output([rows, to], |out| {
+        linear::forward(precision, slice(x), slice(weight), bias, extents, out)
+    })
 }
 
 #[derive(Debug)]
@@ -87,14 +90,14 @@ impl Backward<Flex, 3> for LinearBackward {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = contiguous(grads.consume::<Flex>(&ops.node));
         let ([node_x, node_weight, node_bias], (x, weight)) = (ops.parents, ops.state);
-        let extents @ [rows, from, to] = extents(&x, &weight);
+        let (precision, extents @ [rows, from, to]) = (Precision::current(), extents(&x, &weight));
         if let Some(node) = node_bias {
             let bias = output([to], |out| linear::backward_bias(slice(&grad), out));
             grads.register::<Flex>(node.id, bias);
         }
         if let Some(node) = node_weight {
             let weight = output([from, to], |out| {
-                linear::backward_weight(slice(&x), slice(&grad), extents, out)
+                linear::backward_weight(precision, slice(&x), slice(&grad), extents, out)
             });
             grads.register::<Flex>(node.id, weight);
         }
@@ -102,8 +105,9 @@ impl Backward<Flex, 3> for LinearBackward {
         if let Some(node) = node_x {
             let mut transposed = output([to, from], |_| {});
             let x = output([rows, from], |out| {
+                let (grad, weight) = (slice(&grad), slice(&weight));
                 let transposed = transposed.storage_mut();
-                linear::backward_x(slice(&grad), slice(&weight), extents, transposed, out);
+                linear::backward_x(precision, grad, weight, extents, transposed, out);
             });
             grads.register::<Flex>(node.id, x);
         }

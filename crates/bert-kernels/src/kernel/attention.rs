@@ -3,7 +3,7 @@
 //! A task is one head of one sequence; it walks over blocks of queries, so that scores stay in the cache. Nothing is
 //! kept for the backward pass: probabilities are computed again, and dropout draws its bits again.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
@@ -20,7 +20,8 @@ const QUERIES: usize = 128;
 /// What does not change between the passes.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    pub(crate) sequences: Sequences,
+    pub(crate) queries: Sequences,
+    pub(crate) keys: Sequences,
     pub(crate) num_heads: usize,
     pub(crate) width: usize,
     pub(crate) drop: Option<Dropout>,
@@ -28,13 +29,21 @@ pub(crate) struct Plan {
 }
 
 /// A head of a sequence.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Task {
     sequence: usize,
     head: usize,
-    /// The first token, and the number of tokens.
-    start: usize,
-    length: usize,
+    /// Its rows among all queries, and among all keys.
+    queries: Range<usize>,
+    keys: Range<usize>,
+}
+
+impl Task {
+    /// The rows of a tile's queries, and of its keys.
+    fn rows(&self, tile: Tile) -> [Range<usize>; 2] {
+        let (query, key) = (self.queries.start + tile.query, self.keys.start + tile.key);
+        [query..query + tile.queries, key..key + tile.keys]
+    }
 }
 
 /// Some queries of a task and the keys that they may attend to.
@@ -64,44 +73,40 @@ impl Plan {
     }
 
     fn tasks(&self) -> impl IndexedParallelIterator<Item = Task> + '_ {
-        (0..self.sequences.len() * self.num_heads).into_par_iter().map(|index| {
+        (0..self.queries.len() * self.num_heads).into_par_iter().map(|index| {
             let (sequence, head) = (index / self.num_heads, index % self.num_heads);
-            let range = self.sequences.range(sequence);
-            Task { sequence, head, start: range.start, length: range.len() }
+            let (queries, keys) = (self.queries.range(sequence), self.keys.range(sequence));
+            Task { sequence, head, queries, keys }
         })
     }
 
-    fn tiles(&self, task: Task) -> impl Iterator<Item = Tile> {
-        let window = self.window.unwrap_or(task.length);
-        (0..task.length).step_by(QUERIES).map(move |query| {
-            let queries = QUERIES.min(task.length - query);
+    fn tiles(&self, task: &Task) -> impl Iterator<Item = Tile> + use<> {
+        let (all_queries, all_keys) = (task.queries.len(), task.keys.len());
+        let window = self.window.unwrap_or(all_keys);
+        (0..all_queries).step_by(QUERIES).map(move |query| {
+            let queries = QUERIES.min(all_queries - query);
             // Keys begin where a counter of the dropout begins.
             let key = query.saturating_sub(window) / ELEMENTS * ELEMENTS;
-            let end = (query + queries).saturating_add(window).min(task.length);
+            let end = (query + queries).saturating_add(window).min(all_keys);
             Tile { query, queries, key, keys: end - key }
         })
     }
 
-    /// Rows `first..first + rows` of the task's head.
-    fn view<'a>(&self, x: &'a [f32], task: Task, first: usize, rows: usize) -> Matrix<'a> {
-        let start = (task.start + first) * self.width + task.head * self.size();
-        Matrix::new(&x[start..], rows, self.size(), self.width)
+    /// The columns of a head in some rows.
+    fn view<'a>(&self, x: &'a [f32], head: usize, rows: &Range<usize>) -> Matrix<'a> {
+        let start = rows.start * self.width + head * self.size();
+        Matrix::new(&x[start..], rows.len(), self.size(), self.width)
     }
 
-    /// Rows `first..first + rows` of the task's head, to write.
+    /// The columns of a head in some rows, to write.
     ///
     /// # Safety
-    /// A task is run once, and while a block lives, the task asks for no other of the same matrix. Blocks of two tasks
-    /// never overlap: they differ in sequence, and so in rows, or in head, and so in columns.
-    unsafe fn block<'b>(
-        &self,
-        x: &'b Blocks,
-        task: Task,
-        first: usize,
-        rows: usize,
-    ) -> MatrixMut<'b> {
+    /// The rows are of the task's own sequence, a task is run once, and while a block lives, the task asks for no other
+    /// of the same matrix. Blocks of two tasks never overlap: they differ in sequence, and so in rows, or in head, and
+    /// so in columns.
+    unsafe fn block<'b>(&self, x: &'b Blocks, head: usize, rows: &Range<usize>) -> MatrixMut<'b> {
         // SAFETY: the caller's promise.
-        unsafe { x.block(task.start + first, rows, task.head * self.size(), self.size()) }
+        unsafe { x.block(rows.start, rows.len(), head * self.size(), self.size()) }
     }
 
     /// Fills `probabilities` with those of a tile, before dropout.
@@ -109,18 +114,17 @@ impl Plan {
         &self,
         query: &[f32],
         key: &[f32],
-        task: Task,
+        task: &Task,
         tile: Tile,
         probabilities: &mut [f32],
     ) {
         let scale = 1.0 / (self.size() as f32).sqrt();
-        let (queries, keys) = (
-            self.view(query, task, tile.query, tile.queries),
-            self.view(key, task, tile.key, tile.keys).transposed(),
-        );
+        let [queries, keys] = task.rows(tile);
+        let queries = self.view(query, task.head, &queries);
+        let keys = self.view(key, task.head, &keys).transposed();
         MatrixMut::new(probabilities, tile.queries, tile.keys, tile.keys)
             .product(false, scale, queries, keys);
-        let window = self.window.unwrap_or(task.length);
+        let window = self.window.unwrap_or(task.keys.len());
         for (row, probabilities) in probabilities.chunks_mut(tile.keys).enumerate() {
             let query = tile.query + row;
             let first = query.saturating_sub(window).saturating_sub(tile.key);
@@ -132,7 +136,7 @@ impl Plan {
     }
 
     /// Draws the random bits of a tile.
-    fn draw(&self, drop: &Dropout, task: Task, tile: Tile, bits: &mut Vec<u16>) {
+    fn draw(&self, drop: &Dropout, task: &Task, tile: Tile, bits: &mut Vec<u16>) {
         bits.resize(tile.queries * tile.keys.next_multiple_of(ELEMENTS), 0);
         let upper = [task.sequence as u32, task.head as u32];
         draw(drop, tile.keys, tile.key / ELEMENTS, tile.query, upper, bits);
@@ -143,11 +147,11 @@ impl Plan {
         let out = Blocks::new(out, self.width);
         self.tasks().for_each(|task| {
             SCRATCH.with_borrow_mut(|scratch| {
-                for tile in self.tiles(task) {
+                for tile in self.tiles(&task) {
                     let probabilities = fitting(&mut scratch.probabilities, tile);
-                    self.probabilities(query, key, task, tile, probabilities);
+                    self.probabilities(query, key, &task, tile, probabilities);
                     if let Some(drop) = &self.drop {
-                        self.draw(drop, task, tile, &mut scratch.bits);
+                        self.draw(drop, &task, tile, &mut scratch.bits);
                         dropped(
                             probabilities,
                             &scratch.bits,
@@ -156,16 +160,12 @@ impl Plan {
                             drop.scale(),
                         );
                     }
+                    let [queries, keys] = task.rows(tile);
                     // SAFETY: the tasks run once each, and the block before is gone.
-                    let mut out = unsafe { self.block(&out, task, tile.query, tile.queries) };
+                    let mut out = unsafe { self.block(&out, task.head, &queries) };
                     let probabilities =
                         Matrix::new(probabilities, tile.queries, tile.keys, tile.keys);
-                    out.product(
-                        false,
-                        1.0,
-                        probabilities,
-                        self.view(value, task, tile.key, tile.keys),
-                    );
+                    out.product(false, 1.0, probabilities, self.view(value, task.head, &keys));
                 }
             });
         });
@@ -184,19 +184,21 @@ impl Plan {
         let grad_value = Blocks::new(grad_value, self.width);
         self.tasks().for_each(|task| {
             // SAFETY: the tasks run once each, and of a matrix no two blocks live at the same time.
-            let block = |blocks, row, rows| unsafe { self.block(blocks, task, row, rows) };
+            let block =
+                |blocks, rows: &Range<usize>| unsafe { self.block(blocks, task.head, rows) };
             for blocks in [&grad_key, &grad_value] {
-                let mut whole = block(blocks, 0, task.length);
-                (0..task.length).for_each(|row| whole.row(row).fill(0.0));
+                let mut whole = block(blocks, &task.keys);
+                (0..task.keys.len()).for_each(|row| whole.row(row).fill(0.0));
             }
             SCRATCH.with_borrow_mut(|scratch| {
-                for tile in self.tiles(task) {
+                for tile in self.tiles(&task) {
                     let Scratch { probabilities, grads, bits } = scratch;
                     let probabilities = fitting(probabilities, tile);
                     let grads = fitting(grads, tile);
-                    self.probabilities(query, key, task, tile, probabilities);
-                    let upstream = self.view(grad, task, tile.query, tile.queries);
-                    let values = self.view(value, task, tile.key, tile.keys);
+                    self.probabilities(query, key, &task, tile, probabilities);
+                    let [queries, keys] = task.rows(tile);
+                    let upstream = self.view(grad, task.head, &queries);
+                    let values = self.view(value, task.head, &keys);
                     MatrixMut::new(grads, tile.queries, tile.keys, tile.keys).product(
                         false,
                         1.0,
@@ -206,7 +208,7 @@ impl Plan {
                     // `grads` becomes that of the scores, `probabilities` what values were weighted with.
                     match &self.drop {
                         Some(drop) => {
-                            self.draw(drop, task, tile, bits);
+                            self.draw(drop, &task, tile, bits);
                             let (threshold, scale) = (drop.threshold() as u16, drop.scale());
                             softmax_backward_dropped(
                                 probabilities,
@@ -221,23 +223,18 @@ impl Plan {
                     }
                     let weights = Matrix::new(probabilities, tile.queries, tile.keys, tile.keys);
                     let scores = Matrix::new(grads, tile.queries, tile.keys, tile.keys);
-                    block(&grad_value, tile.key, tile.keys).product(
-                        true,
-                        1.0,
-                        weights.transposed(),
-                        upstream,
-                    );
-                    block(&grad_query, tile.query, tile.queries).product(
+                    block(&grad_value, &keys).product(true, 1.0, weights.transposed(), upstream);
+                    block(&grad_query, &queries).product(
                         false,
                         scale,
                         scores,
-                        self.view(key, task, tile.key, tile.keys),
+                        self.view(key, task.head, &keys),
                     );
-                    block(&grad_key, tile.key, tile.keys).product(
+                    block(&grad_key, &keys).product(
                         true,
                         scale,
                         scores.transposed(),
-                        self.view(query, task, tile.query, tile.queries),
+                        self.view(query, task.head, &queries),
                     );
                 }
             });

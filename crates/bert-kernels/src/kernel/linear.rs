@@ -3,49 +3,66 @@
 use rayon::prelude::*;
 
 use super::{
-    matrix::{Matrix, product, transpose},
+    bf16,
+    matrix::{self, Matrix, transpose},
     simd::simd,
 };
+use crate::precision::Precision;
 
 /// Rows a task sums.
 const ROWS: usize = 64;
 
 /// `out = x weight + bias`.
 pub(crate) fn forward(
+    precision: Precision,
     x: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
     [rows, from, to]: [usize; 3],
     out: &mut [f32],
 ) {
-    product(Matrix::new(x, rows, from, from), Matrix::new(weight, from, to, to), bias, out);
+    let (x, weight) = (Matrix::new(x, rows, from, from), Matrix::new(weight, from, to, to));
+    product(precision, x, weight, bias, out);
 }
 
-/// `out = grad weight^T`; `transposed` is memory for the transpose, which costs less than products of columns.
+/// `out = grad weight^T`; `transposed` is memory for the transpose, which costs less than float32 products of columns.
 pub(crate) fn backward_x(
+    precision: Precision,
     grad: &[f32],
     weight: &[f32],
     [rows, from, to]: [usize; 3],
     transposed: &mut [f32],
     out: &mut [f32],
 ) {
-    transpose(weight, to, transposed);
-    product(Matrix::new(grad, rows, to, to), Matrix::new(transposed, to, from, from), None, out);
+    let grad = Matrix::new(grad, rows, to, to);
+    let weight = match precision {
+        Precision::Float32 => {
+            transpose(weight, to, transposed);
+            Matrix::new(transposed, to, from, from)
+        }
+        Precision::Bfloat16 => Matrix::new(weight, from, to, to).transposed(),
+    };
+    product(precision, grad, weight, None, out);
 }
 
 /// `out = x^T grad`.
 pub(crate) fn backward_weight(
+    precision: Precision,
     x: &[f32],
     grad: &[f32],
     [rows, from, to]: [usize; 3],
     out: &mut [f32],
 ) {
-    product(
-        Matrix::new(x, rows, from, from).transposed(),
-        Matrix::new(grad, rows, to, to),
-        None,
-        out,
-    );
+    let (x, grad) = (Matrix::new(x, rows, from, from), Matrix::new(grad, rows, to, to));
+    product(precision, x.transposed(), grad, None, out);
+}
+
+/// `out = lhs rhs + bias`.
+fn product(precision: Precision, lhs: Matrix, rhs: Matrix, bias: Option<&[f32]>, out: &mut [f32]) {
+    match precision {
+        Precision::Float32 => matrix::product(lhs, rhs, bias, out),
+        Precision::Bfloat16 => bf16::product(lhs, rhs, bias, out),
+    }
 }
 
 /// `out` = the sum of the rows of `grad`.

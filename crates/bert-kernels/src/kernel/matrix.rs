@@ -31,8 +31,24 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: stride, column_stride: 1 }
     }
 
+    /// The numbers of rows and columns.
+    pub(crate) fn extents(self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// Whether the elements of a row are adjacent.
+    pub(crate) fn is_row_major(self) -> bool {
+        self.column_stride == 1
+    }
+
+    /// Row `index`, whose elements are adjacent.
+    pub(crate) fn row(self, index: usize) -> &'a [f32] {
+        assert!(self.is_row_major(), "the elements of a row are adjacent");
+        &self.data[index * self.row_stride..][..self.columns]
+    }
+
     /// Rows `first..first + count`.
-    fn rows(self, first: usize, count: usize) -> Self {
+    pub(crate) fn rows(self, first: usize, count: usize) -> Self {
         Self { data: &self.data[first * self.row_stride..], rows: count, ..self }
     }
 
@@ -68,6 +84,11 @@ impl<'a> MatrixMut<'a> {
     pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(fits(data.len(), rows, columns, stride), "the matrix must fit its slice");
         Self { data: data.as_mut_ptr(), rows, columns, stride, lifetime: PhantomData }
+    }
+
+    /// The number of rows.
+    pub(crate) fn height(&self) -> usize {
+        self.rows
     }
 
     /// Row `index`.

@@ -129,9 +129,9 @@ fn pad_and_unpad_are_inverse() {
         assert_eq!(padded.dims(), [4, 12, width]);
         assert_eq!(values(lengths().unpad(padded.clone())), packed);
         let padded = values(padded);
-        let mask = lengths().mask(&device).into_data().try_into_vec::<bool>().expect("bools");
+        let mask = lengths().mask(&device).into_data();
         let mut token = 0;
-        for (place, real) in mask.into_iter().enumerate() {
+        for (place, real) in mask.iter::<bool>().enumerate() {
             let row = &padded[place * width..][..width];
             if real {
                 assert_eq!(row, &packed[token * width..][..width]);
@@ -226,7 +226,7 @@ fn assert_attention_is(naive: &Naive, options: impl Fn(&burn::tensor::Device) ->
             let tensor = |x: &[f32]| Tensor::<1>::from_floats(x, &device).reshape([tokens, WIDTH]);
             let run = |options: &AttentionOptions| {
                 let (q, k, v) = (tensor(naive.query), tensor(naive.key), tensor(naive.value));
-                values(attention(q, k, v, &lengths(), options))
+                values(attention(q, k, v, &lengths(), &lengths(), options))
             };
             let mut options = options(&device);
             let plain = naive.output(&lengths(), |_, _, _, _| 1.0);
@@ -264,7 +264,8 @@ fn dropout_comes_behind_the_softmax() {
             let run = |dropout| {
                 let options = AttentionOptions { dropout, ..AttentionOptions::new(2) };
                 let ones = Tensor::ones([tokens, WIDTH], &device);
-                values(attention(tensor(&query), tensor(&key), ones, &lengths(), &options))
+                let (query, key) = (tensor(&query), tensor(&key));
+                values(attention(query, key, ones, &lengths(), &lengths(), &options))
             };
             assert!(run(None).iter().all(|sum| (sum - 1.0).abs() < 1e-5));
             let dropped = run(dropout_of(0.3, 5));
@@ -284,6 +285,50 @@ fn attention_in_a_window_is_the_loop() {
             ..AttentionOptions::new(2)
         });
     }
+}
+
+/// Queries of which only the first few of each sequence are asked get what they get among all, dropout included.
+#[test]
+fn fewer_queries_get_the_same_answers() {
+    let [query, key, value] = inputs();
+    let some: Vec<usize> = lengths().ranges().map(|range| range.len().min(3)).collect();
+    let some = Sequences::from_lengths(&some);
+    let kept: Vec<usize> = (lengths().ranges().zip(some.ranges()))
+        .flat_map(|(all, some)| all.start..all.start + some.len())
+        .collect();
+    let pick = |x: &[f32]| -> Vec<f32> {
+        kept.iter().flat_map(|row| &x[row * WIDTH..(row + 1) * WIDTH]).copied().collect()
+    };
+    for fast in [false, true] {
+        let _switch = switch(fast);
+        for device in devices() {
+            for window in [None, Some(1)] {
+                let options = AttentionOptions {
+                    dropout: dropout_of(0.3, 5),
+                    window,
+                    ..AttentionOptions::new(2)
+                };
+                let run = |query: &[f32], queries: &Sequences| {
+                    let tensor = |x: &[f32]| {
+                        Tensor::<1>::from_floats(x, &device).reshape([-1, WIDTH as i32])
+                    };
+                    let (query, key, value) = (tensor(query), tensor(&key), tensor(&value));
+                    values(attention(query, key, value, queries, &lengths(), &options))
+                };
+                let all = pick(&run(&query, &lengths()));
+                let fewer = run(&pick(&query), &some);
+                assert_close(&format!("fast {fast}, {window:?}"), &fewer, &all, 1e-6);
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "each sequence has a key for each of its queries")]
+fn more_queries_than_keys_are_refused() {
+    let zeros = Tensor::zeros([2, 4], &devices()[0]);
+    let (queries, keys) = (Sequences::from_lengths(&[2]), Sequences::from_lengths(&[1]));
+    attention(zeros.clone(), zeros.clone(), zeros, &queries, &keys, &AttentionOptions::new(2));
 }
 
 #[test]
@@ -316,7 +361,7 @@ fn rotary_attention_depends_on_distances_only() {
         let sequences = Sequences::from_lengths(&[tokens]);
         let run = |rotary| {
             let options = AttentionOptions { rotary, ..AttentionOptions::new(2) };
-            values(attention_probabilities(tensor(1), tensor(2), &sequences, &options))
+            values(attention_probabilities(tensor(1), tensor(2), &sequences, &sequences, &options))
         };
         let here = run(Some(rotary(0)));
         assert_close("shifted", &run(Some(rotary(5))), &here, 1e-5);
@@ -337,8 +382,8 @@ fn rotary_by_hand() {
             Rotary { cos: tensor([[1.0, 1.0], [0.0, 0.0]]), sin: tensor([[0.0, 0.0], [1.0, 1.0]]) };
         let options = AttentionOptions { rotary: Some(rotary), ..AttentionOptions::new(1) };
         let (query, key) = (tensor([[1.0, 0.0], [1.0, 0.0]]), tensor([[0.0, 1.0], [0.0, 1.0]]));
-        let p =
-            values(attention_probabilities(query, key, &Sequences::from_lengths(&[2]), &options));
+        let sequences = Sequences::from_lengths(&[2]);
+        let p = values(attention_probabilities(query, key, &sequences, &sequences, &options));
         // Row 0: scores [0, -1 / sqrt 2]; row 1: scores [1 / sqrt 2, 0]. Both give e^0.7071 / (1 + e^0.7071).
         let high = 0.669_761_6;
         assert_close("probabilities", &p, &[high, 1.0 - high, high, 1.0 - high], 1e-6);

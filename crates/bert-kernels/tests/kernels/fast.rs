@@ -26,6 +26,42 @@ fn linear_agrees() {
     }
 }
 
+/// In bfloat16 what it holds exactly is multiplied exactly, forwards and backwards; all else is rounded to 8 bits.
+#[test]
+#[cfg(feature = "flex")]
+fn linear_in_bfloat16_agrees() {
+    use bert_kernels::{Precision, set_precision};
+
+    use crate::{outcome, switch};
+
+    let _switch = switch(true);
+    let [rows, from, to] = [131, 37, 150];
+    for exact in [true, false] {
+        let inputs = [normal(1, rows * from), normal(2, from * to), normal(3, to)]
+            .map(|x| x.into_iter().map(|x| if exact { (4.0 * x).round() } else { x }).collect());
+        let run = |precision| {
+            set_precision(precision);
+            // The gradient's own weights are not exact: those of the inputs are compared where they are rounded.
+            let out = outcome(burn::tensor::Device::flex(), &inputs, &|x| {
+                linear(reshape(&x[0], [rows, from]), reshape(&x[1], [from, to]), Some(x[2].clone()))
+            });
+            set_precision(Precision::Float32);
+            out
+        };
+        let (full, half) = (run(Precision::Float32), run(Precision::Bfloat16));
+        let distance = |a: &[f32], b: &[f32]| {
+            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+            norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
+        };
+        let of_output = distance(&half.output, &full.output);
+        assert!(if exact { of_output < 1e-6 } else { (1e-5..5e-3).contains(&of_output) });
+        for (half, full) in half.gradients.iter().zip(&full.gradients) {
+            let distance = distance(half, full);
+            assert!(distance < 5e-3, "{distance}");
+        }
+    }
+}
+
 #[test]
 fn linear_of_views_agrees() {
     let inputs = [normal(1, 22 * 25), normal(2, 37 * 22)];
@@ -93,14 +129,17 @@ fn embedding_names_an_id_that_is_no_row() {
     embedding(Tensor::zeros([41, 2], &device), Tensor::from_ints([0, 41], &device));
 }
 
-/// Attention of 2 heads over these sequences.
+/// Attention over these sequences, from all tokens and from the first of each.
 fn assert_attention_agrees(lengths: &Sequences, size: usize, options: &AttentionOptions) {
-    let (tokens, width) = (lengths.tokens(), options.num_heads * size);
-    let inputs = [1, 2, 3].map(|index| normal(index, tokens * width));
-    assert_versions_agree(&format!("attention {options:?}"), &inputs, &|x| {
-        let [q, k, v] = [0, 1, 2].map(|i| reshape(&x[i], [tokens, width]));
-        attention(q, k, v, lengths, options)
-    });
+    let width = options.num_heads * size;
+    for queries in [lengths.clone(), lengths.first_tokens()] {
+        let tokens = [queries.tokens(), lengths.tokens(), lengths.tokens()];
+        let inputs = [0, 1, 2].map(|i| normal(i as u64 + 1, tokens[i] * width));
+        assert_versions_agree(&format!("attention {options:?}"), &inputs, &|x| {
+            let [q, k, v] = [0, 1, 2].map(|i| reshape(&x[i], [tokens[i], width]));
+            attention(q, k, v, &queries, lengths, options)
+        });
+    }
 }
 
 #[test]
@@ -130,7 +169,7 @@ fn attention_of_large_scores_agrees() {
         .map(|index| normal(index, tokens * width).iter().map(|x| x * 9.0).collect::<Vec<_>>());
     assert_versions_agree("attention", &inputs, &|x| {
         let [q, k, v] = [0, 1, 2].map(|i| reshape(&x[i], [tokens, width]));
-        attention(q, k, v, &lengths(), &AttentionOptions::new(2))
+        attention(q, k, v, &lengths(), &lengths(), &AttentionOptions::new(2))
     });
 }
 
@@ -170,7 +209,8 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         let states = dropout(embedding(reshape(&x[0], [97, width]), ids), dropout_of(0.1, 1));
         let query = linear(states.clone(), reshape(&x[1], [width, width]), Some(x[2].clone()));
         let options = AttentionOptions { dropout: dropout_of(0.1, 2), ..AttentionOptions::new(4) };
-        let context = attention(query, states.clone(), states.clone(), &lengths, &options);
+        let context =
+            attention(query, states.clone(), states.clone(), &lengths, &lengths, &options);
         let states = layer_norm(
             context,
             Some(states),

@@ -1,6 +1,8 @@
 //! Every operation: its definition against plain loops, its fast version against its definition.
 
 mod definitions;
+#[path = "../devices/mod.rs"]
+mod devices;
 mod fast;
 mod optimizer;
 
@@ -18,13 +20,7 @@ const LENGTHS: [usize; 4] = [7, 1, 12, 5];
 
 /// The backends that run the definitions here.
 fn devices() -> Vec<Device> {
-    vec![
-        #[cfg(feature = "flex")]
-        Device::flex(),
-        #[cfg(feature = "ndarray")]
-        #[allow(deprecated)]
-        Device::ndarray(),
-    ]
+    devices::devices().into_iter().map(|(_, device)| device).collect()
 }
 
 /// Holds the process-wide switch at one position.

@@ -6,6 +6,7 @@
 mod reference;
 mod runs;
 mod steps;
+mod words;
 
 use bert_heads::PoolingKind;
 use bert_train::{Example, LabelMap, Settings, TextClassifier};

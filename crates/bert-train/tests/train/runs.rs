@@ -11,7 +11,7 @@ use burn::tensor::Device;
 
 use crate::{
     examples, new_head,
-    reference::{assert_close, devices, folder},
+    reference::{assert_close, cpu_devices, devices, folder},
 };
 
 fn recipe() -> Recipe {
@@ -52,7 +52,7 @@ fn train(seed: u64, epochs: usize, device: &Device) -> (bert_train::FineTuned, M
 
 #[test]
 fn a_run_learns_and_reports() {
-    for (name, device) in devices() {
+    for (name, device) in cpu_devices() {
         let (tuned, memory) = train(0, 8, &device);
         // 60 rows in batches of 8: 8 steps an epoch.
         assert_eq!(memory.losses.len(), 64, "{name}");
@@ -158,7 +158,7 @@ fn files(dir: &Path, count: usize, pooling: PoolingKind) -> RunConfig {
 
 #[test]
 fn what_a_run_writes_is_what_was_trained() {
-    for (name, device) in devices() {
+    for (name, device) in cpu_devices() {
         for pooling in [PoolingKind::Cls, PoolingKind::Adaptive] {
             let dir = tempfile::tempdir().unwrap();
             let config = files(dir.path(), 80, pooling);
