@@ -34,6 +34,7 @@ impl LabelledColumns {
             label: self.label.clone().or_else(|| default.label.clone()),
             // Whoever names the columns anew speaks of another file, with or without a header.
             header: self.header || (default.header && self.text.is_empty() && self.label.is_none()),
+            ..default.clone()
         }
     }
 }
@@ -66,7 +67,8 @@ impl Texts {
         texts: usize,
         mut apply: impl FnMut(&[Example]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let columns = Columns { text: self.column.clone(), label: None, header: self.header };
+        let columns =
+            Columns { text: self.column.clone(), header: self.header, ..Columns::default() };
         let mut examples = Examples::unlabelled(path, self.format, &columns, texts)?;
         loop {
             let part = examples.by_ref().take(PART).collect::<bert_train::Result<Vec<_>>>()?;

@@ -93,7 +93,7 @@ impl Vocab {
 
 impl Scan {
     fn run(self) -> Result<(), Failure> {
-        let columns = Columns { text: self.text, label: None, header: self.header };
+        let columns = Columns { text: self.text, header: self.header, ..Columns::default() };
         let scan = scan_vocabulary(&self.model, &self.files, self.format, &columns, self.words)?;
         if let Some(path) = &self.out {
             let lines: String = scan.chosen.iter().flat_map(|word| [&word.word, "\n"]).collect();

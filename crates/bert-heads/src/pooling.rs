@@ -203,7 +203,7 @@ fn sum_over_tokens(x: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
 }
 
 /// `[tokens, width]` to `[sequences, max_length, width]`, where the places without a token never win.
-fn hide_padding(x: Tensor<2>, sequences: &Sequences) -> Tensor<3> {
+pub(crate) fn hide_padding(x: Tensor<2>, sequences: &Sequences) -> Tensor<3> {
     let mask = sequences.mask(&x.device()).bool_not();
     let padded = sequences.pad(x);
     let shape = padded.shape();

@@ -32,7 +32,7 @@ enum WrittenColumn {
     Text(String),
 }
 
-/// The columns that a task reads.
+/// The columns that a task reads: texts and a label, or tokens and their tags.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Columns {
@@ -41,6 +41,15 @@ pub struct Columns {
     /// The label; when absent, the last column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<Column>,
+    /// What separates several labels in one column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_separator: Option<char>,
+    /// The tokens of a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Column>,
+    /// The tags of the tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Column>,
     /// Whether the first row is a header even though no column is given by name.
     pub header: bool,
 }
@@ -56,7 +65,8 @@ impl Columns {
     /// Whether the first row is a header: it is when a column is given by name, or `header` says so.
     pub fn has_header(&self) -> bool {
         let is_name = |column: &Column| matches!(column, Column::Name(_));
-        self.header || self.text.iter().chain(&self.label).any(is_name)
+        let others = self.label.iter().chain(&self.tokens).chain(&self.tags);
+        self.header || self.text.iter().chain(others).any(is_name)
     }
 
     /// The same columns with the ones that were left open written out, as they are in this file.
@@ -147,7 +157,7 @@ impl Column {
         }
     }
 
-    fn position(&self, rows: &Rows) -> Result<usize> {
+    pub(crate) fn position(&self, rows: &Rows) -> Result<usize> {
         match self {
             &Self::Number(number) if (1..=rows.width()).contains(&number) => Ok(number - 1),
             &Self::Number(number) => {
@@ -200,7 +210,10 @@ impl fmt::Display for Column {
 impl fmt::Display for Columns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let texts = self.text.iter().map(|column| ("--text", column));
-        let flags = texts.chain(self.label.iter().map(|column| ("--label", column)));
+        let flags = texts
+            .chain(self.label.iter().map(|column| ("--label", column)))
+            .chain(self.tokens.iter().map(|column| ("--tokens", column)))
+            .chain(self.tags.iter().map(|column| ("--tags", column)));
         let mut words: Vec<String> = flags
             .map(|(flag, column)| match column.to_string() {
                 name if name.contains(|c: char| !c.is_alphanumeric() && c != '_') => {
@@ -247,7 +260,7 @@ mod tests {
     }
 
     fn columns(text: &[Column], label: Option<Column>, header: bool) -> Columns {
-        Columns { text: text.to_vec(), label, header }
+        Columns { text: text.to_vec(), label, header, ..Columns::default() }
     }
 
     fn complete(file: &str, text: &str, columns: &Columns) -> Result<Columns> {
@@ -307,6 +320,7 @@ mod tests {
         assert!(columns(&[], Some(name("a")), false).has_header());
         assert!(columns(&[], None, true).has_header());
         assert!(!columns(&[Column::Number(1)], Some(Column::Number(2)), false).has_header());
+        assert!(Columns { tags: Some(name("a")), ..Columns::default() }.has_header());
     }
 
     #[test]

@@ -247,6 +247,104 @@ pub enum Error {
         /// All labels that training saw.
         known: Vec<String>,
     },
+    /// The labels of a row that may have several are no set.
+    #[error(
+        "{path}, line {line}: labels {labels:?}: expected different labels with {separator:?} between them, none of them empty"
+    )]
+    LabelSet {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What stands in the column.
+        labels: String,
+        /// What separates labels.
+        separator: char,
+    },
+    /// A file of tokens where texts are read.
+    #[error(
+        "{path} holds tokens with tags, expected texts: give a file with a text a row (tsv, csv, jsonl, json or txt)"
+    )]
+    TokensNotTexts {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not known which columns are tokens and tags.
+    #[error(
+        "{path}: expected a column of tokens and another of tags, of {columns}: name them with --tokens COL and --tags COL"
+    )]
+    TokenColumns {
+        /// The file.
+        path: PathBuf,
+        /// How many columns there are.
+        columns: usize,
+    },
+    /// A name of a column for a file that has no names.
+    #[error("{path} has no column {name:?}: its columns have no names, give a number from 1")]
+    NoColumnNames {
+        /// The file.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// A sentence with more or fewer tags than tokens.
+    #[error("{path}, line {line}: {tokens} tokens but {tags} tags: give each token one tag")]
+    TagCount {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The number of tokens.
+        tokens: usize,
+        /// The number of tags.
+        tags: usize,
+    },
+    /// A sentence that needs tags has none.
+    #[error("{path}, line {line}: the sentence has no tags: give each token one tag")]
+    NoTags {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// Parallel files that do not end together.
+    #[error("{path} ends at line {line}, but {longer} goes on: give one line a sentence in each")]
+    ParallelFiles {
+        /// The shorter file.
+        path: PathBuf,
+        /// Its last line, from 1; 0 where it is empty.
+        line: usize,
+        /// The longer file.
+        longer: PathBuf,
+    },
+    /// A file of questions that has not their form.
+    #[error(
+        "{path}, line {line}: {reason}: expected SQuAD's form, data / paragraphs / context and qas / question and answers"
+    )]
+    Questions {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser said.
+        reason: String,
+    },
+    /// An answer that is not where it is said to be.
+    #[error(
+        "{path}, question {id}: the context has {got:?} at character {start}, expected the answer {expected:?}: check answer_start, which counts characters"
+    )]
+    AnswerPlace {
+        /// The file.
+        path: PathBuf,
+        /// The question's id.
+        id: String,
+        /// Where the answer is said to begin, in characters from 0.
+        start: usize,
+        /// The answer.
+        expected: String,
+        /// What the context has there.
+        got: String,
+    },
     /// Two ids of a model have the same label.
     #[error(
         "the labels of the model must differ, got {label:?} for ids {first} and {second}: check id2label in config.json"
@@ -488,6 +586,15 @@ impl Error {
             | Self::LooksLikeHeader { .. }
             | Self::OneLabel { .. }
             | Self::UnknownLabel { .. }
+            | Self::LabelSet { .. }
+            | Self::TokensNotTexts { .. }
+            | Self::TokenColumns { .. }
+            | Self::NoColumnNames { .. }
+            | Self::TagCount { .. }
+            | Self::NoTags { .. }
+            | Self::ParallelFiles { .. }
+            | Self::Questions { .. }
+            | Self::AnswerPlace { .. }
             | Self::RepeatedLabel { .. }
             | Self::DevFraction { .. }
             | Self::NoDevRows { .. }

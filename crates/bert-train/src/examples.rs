@@ -16,7 +16,7 @@ pub struct Example {
     pub text: String,
     /// The second text of a pair.
     pub pair: Option<String>,
-    /// The label; never empty.
+    /// The label, or the labels with what separates them; empty only where several may be given.
     pub label: Option<String>,
     /// The line on which the row starts, from 1.
     pub line: usize,
@@ -26,6 +26,8 @@ pub struct Example {
 pub struct Examples {
     rows: Rows,
     positions: Positions,
+    /// Whether a row may have several labels, and so none.
+    has_label_sets: bool,
 }
 
 impl Examples {
@@ -36,7 +38,7 @@ impl Examples {
     pub fn labelled(path: &Path, format: Option<Format>, columns: &Columns) -> Result<Self> {
         let rows = Rows::open(path, format, columns.has_header())?;
         let positions = columns.positions(&rows, format)?;
-        Ok(Self { rows, positions })
+        Ok(Self { rows, positions, has_label_sets: columns.label_separator.is_some() })
     }
 
     /// Opens a file of which only texts are read, `texts` a row: those of `columns`, else the first columns.
@@ -51,13 +53,13 @@ impl Examples {
     ) -> Result<Self> {
         let rows = Rows::open(path, format, columns.has_header())?;
         let positions = columns.positions_without_label(&rows, texts)?;
-        Ok(Self { rows, positions })
+        Ok(Self { rows, positions, has_label_sets: false })
     }
 
     fn example(&self, row: &Row) -> Result<Example> {
         let text_at = |position| self.text(row, position);
         let label = self.positions.label.map(text_at).transpose()?;
-        if label.as_ref().is_some_and(String::is_empty) {
+        if label.as_ref().is_some_and(String::is_empty) && !self.has_label_sets {
             return Err(Error::NoLabel { path: self.rows.path().into(), line: row.line });
         }
         Ok(Example {
@@ -71,11 +73,11 @@ impl Examples {
     fn text(&self, row: &Row, position: usize) -> Result<String> {
         match &row.cells[position] {
             Cell::Text(text) => Ok(text.clone()),
-            Cell::Other(got) => Err(Error::NotText {
+            other => Err(Error::NotText {
                 path: self.rows.path().into(),
                 line: row.line,
                 column: Column::at(position, &self.rows).to_string(),
-                got,
+                got: other.kind(),
             }),
         }
     }
@@ -106,7 +108,8 @@ pub fn read_examples(
 ///
 /// # Errors
 /// As [`read_examples`]; besides, where more than half of the rows have a label of their own, or the file has
-/// no header and the first row's label occurs nowhere else. Both name the columns that would fit.
+/// no header and the first row's label occurs nowhere else. Both name the columns that would fit; neither is asked of
+/// rows with several labels.
 pub fn read_training_examples(
     path: &Path,
     format: Option<Format>,
@@ -115,6 +118,9 @@ pub fn read_training_examples(
     let examples = Examples::labelled(path, format, columns)?;
     let has_names = examples.rows.names().is_some();
     let examples: Vec<Example> = examples.collect::<Result<_>>()?;
+    if columns.label_separator.is_some() {
+        return Ok(examples);
+    }
 
     let mut occurrences: HashMap<&str, usize> = HashMap::new();
     for label in examples.iter().flat_map(|example| &example.label) {
@@ -175,7 +181,7 @@ mod tests {
         Columns {
             text: text.iter().map(|column| column.parse().unwrap()).collect(),
             label: label.map(|column| column.parse().unwrap()),
-            header: false,
+            ..Columns::default()
         }
     }
 

@@ -20,12 +20,14 @@ pub enum Format {
     Jsonl,
     /// One JSON array of objects.
     Json,
+    /// One token a line with its tag, between tabs or spaces; a blank line ends a sentence.
+    Conll,
     /// One text a line.
     Txt,
 }
 
 impl Format {
-    const ALL: [Self; 5] = [Self::Tsv, Self::Csv, Self::Jsonl, Self::Json, Self::Txt];
+    const ALL: [Self; 6] = [Self::Tsv, Self::Csv, Self::Jsonl, Self::Json, Self::Conll, Self::Txt];
 
     /// The format that `path`'s extension stands for, in either case.
     ///
@@ -45,6 +47,7 @@ impl Format {
             Self::Csv => "csv",
             Self::Jsonl => "jsonl",
             Self::Json => "json",
+            Self::Conll => "conll",
             Self::Txt => "txt",
         }
     }
@@ -84,6 +87,7 @@ mod tests {
             ("a.b/c.CSV", Format::Csv),
             ("a.jsonl", Format::Jsonl),
             ("a.tsv.json", Format::Json),
+            ("a.conll", Format::Conll),
             ("a.txt", Format::Txt),
         ] {
             assert_eq!(Format::of_path(Path::new(path)).unwrap(), format, "{path}");
@@ -104,7 +108,7 @@ mod tests {
             assert_eq!(
                 Format::of_path(Path::new(path)).unwrap_err().to_string(),
                 format!(
-                    "cannot tell the format of {path} from its extension: give --format with one of tsv, csv, jsonl, json, txt"
+                    "cannot tell the format of {path} from its extension: give --format with one of tsv, csv, jsonl, json, conll, txt"
                 )
             );
         }
@@ -114,7 +118,7 @@ mod tests {
     fn an_unknown_name_is_refused() {
         assert_eq!(
             "xml".parse::<Format>().unwrap_err().to_string(),
-            "unknown format \"xml\", expected one of tsv, csv, jsonl, json, txt"
+            "unknown format \"xml\", expected one of tsv, csv, jsonl, json, conll, txt"
         );
     }
 }

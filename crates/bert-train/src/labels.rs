@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::examples::Example;
+use crate::sentences::Sentence;
 
 /// The labels of a classifier, each with its id from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,50 @@ impl LabelMap {
         if let (Some(&label), true) = (set.first(), set.len() == 1) {
             return Err(Error::OneLabel { path: path.into(), label: label.into() });
         }
+        Self::sorted(&set, id2label)
+    }
+
+    /// The labels that `examples`, the rows of the training file `path`, have where each may have several.
+    ///
+    /// Ids as in [`of_training`](Self::of_training).
+    ///
+    /// # Errors
+    /// [`Error::LabelSet`] where a label is empty or repeated, [`Error::NoLabel`] where no row has one.
+    pub fn of_training_sets(
+        path: &Path,
+        examples: &[Example],
+        separator: char,
+        id2label: &[String],
+    ) -> Result<Self> {
+        let mut set = BTreeSet::new();
+        for example in examples {
+            set.extend(labels_of(path, example, separator)?);
+        }
+        if set.is_empty() {
+            return Err(Error::NoLabel { path: path.into(), line: 1 });
+        }
+        Self::sorted(&set, id2label)
+    }
+
+    /// The tags that `sentences`, those of the training file `path`, have.
+    ///
+    /// Ids as in [`of_training`](Self::of_training).
+    ///
+    /// # Errors
+    /// [`Error::NoTags`] where a sentence has none, [`Error::OneLabel`] where all tokens have the same.
+    pub fn of_tags(path: &Path, sentences: &[Sentence], id2label: &[String]) -> Result<Self> {
+        let mut set = BTreeSet::new();
+        for sentence in sentences {
+            set.extend(sentence.tags_in(path)?.iter().map(String::as_str));
+        }
+        if let (Some(&tag), true) = (set.first(), set.len() == 1) {
+            return Err(Error::OneLabel { path: path.into(), label: tag.into() });
+        }
+        Self::sorted(&set, id2label)
+    }
+
+    /// Labels in sorted order, unless `id2label` names the same set.
+    fn sorted(set: &BTreeSet<&str>, id2label: &[String]) -> Result<Self> {
         let sorted: Vec<String> = set.iter().map(|&label| label.into()).collect();
         let is_same_set = id2label.len() == sorted.len()
             && id2label.iter().all(|label| set.contains(label.as_str()));
@@ -88,17 +133,68 @@ impl LabelMap {
     pub fn ids(&self, path: &Path, examples: &[Example]) -> Result<Vec<u32>> {
         examples
             .iter()
-            .map(|example| {
-                let label = label_of(path, example)?;
-                self.id(label).ok_or_else(|| Error::UnknownLabel {
-                    path: path.into(),
-                    line: example.line,
-                    label: label.into(),
-                    known: self.names.clone(),
-                })
-            })
+            .map(|example| self.known_id(path, example.line, label_of(path, example)?))
             .collect()
     }
+
+    /// For each of `examples`, the rows of the file `path`, and for each label: whether the row has it.
+    ///
+    /// # Errors
+    /// [`Error::LabelSet`] where a label is empty or repeated, [`Error::UnknownLabel`] where it is not one of these.
+    pub fn id_sets(
+        &self,
+        path: &Path,
+        examples: &[Example],
+        separator: char,
+    ) -> Result<Vec<Vec<bool>>> {
+        let set = |example: &Example| {
+            let mut set = vec![false; self.len()];
+            for label in labels_of(path, example, separator)? {
+                set[self.known_id(path, example.line, label)? as usize] = true;
+            }
+            Ok(set)
+        };
+        examples.iter().map(set).collect()
+    }
+
+    /// The ids of the tags of `sentences`, those of the file `path`.
+    ///
+    /// # Errors
+    /// [`Error::NoTags`] where a sentence has none, [`Error::UnknownLabel`] where a tag is not one of these.
+    pub fn tag_ids(&self, path: &Path, sentences: &[Sentence]) -> Result<Vec<Vec<u32>>> {
+        let ids = |sentence: &Sentence| {
+            let tags = sentence.tags_in(path)?.iter();
+            tags.map(|tag| self.known_id(path, sentence.line, tag)).collect()
+        };
+        sentences.iter().map(ids).collect()
+    }
+
+    fn known_id(&self, path: &Path, line: usize, label: &str) -> Result<u32> {
+        self.id(label).ok_or_else(|| Error::UnknownLabel {
+            path: path.into(),
+            line,
+            label: label.into(),
+            known: self.names.clone(),
+        })
+    }
+}
+
+/// The labels of a row that may have several; none where the column is empty.
+fn labels_of<'a>(path: &Path, example: &'a Example, separator: char) -> Result<Vec<&'a str>> {
+    let text = example.label.as_deref().unwrap_or_default();
+    let mut labels: Vec<&str> = vec![];
+    for label in text.split(separator).filter(|_| !text.is_empty()) {
+        if label.is_empty() || labels.contains(&label) {
+            return Err(Error::LabelSet {
+                path: path.into(),
+                line: example.line,
+                labels: text.into(),
+                separator,
+            });
+        }
+        labels.push(label);
+    }
+    Ok(labels)
 }
 
 fn label_of<'a>(path: &Path, example: &'a Example) -> Result<&'a str> {
@@ -186,6 +282,32 @@ mod tests {
             LabelMap::of_model(&strings(&["a", "b", "a"])).unwrap_err().to_string(),
             "the labels of the model must differ, got \"a\" for ids 0 and 2: check id2label in config.json"
         );
+    }
+
+    #[test]
+    fn rows_with_several_labels() {
+        let path = Path::new("train.tsv");
+        let rows = examples(&["joy,anger", "", "joy"]);
+        let labels = LabelMap::of_training_sets(path, &rows, ',', &[]).unwrap();
+        assert_eq!(labels.names(), ["anger", "joy"]);
+        let expected = [vec![true, true], vec![false, false], vec![false, true]];
+        assert_eq!(labels.id_sets(path, &rows, ',').unwrap(), expected);
+        let own = LabelMap::of_training_sets(path, &rows, ',', &strings(&["joy", "anger"]));
+        assert_eq!(own.unwrap().names(), ["joy", "anger"]);
+
+        for wrong in ["joy,", ",", "joy,joy"] {
+            let rows = examples(&["joy", wrong]);
+            assert_eq!(
+                labels.id_sets(path, &rows, ',').unwrap_err().to_string(),
+                format!(
+                    "train.tsv, line 2: labels {wrong:?}: expected different labels with ',' between them, none of them empty"
+                )
+            );
+        }
+        let message = labels.id_sets(path, &examples(&["joy,fear"]), ',').unwrap_err().to_string();
+        assert!(message.starts_with("train.tsv, line 1: unknown label \"fear\""), "{message}");
+        let none = LabelMap::of_training_sets(path, &examples(&["", ""]), ',', &[]);
+        assert!(matches!(none, Err(Error::NoLabel { .. })));
     }
 
     proptest! {

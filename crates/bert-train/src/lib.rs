@@ -3,6 +3,7 @@
 mod batches;
 mod closest;
 mod columns;
+mod conll;
 mod csv;
 mod data_set;
 mod embedder;
@@ -22,14 +23,17 @@ mod optimizer;
 mod out_dir;
 mod prediction;
 mod progress;
+mod questions;
 mod recipe;
 mod rows;
 mod run;
 mod run_config;
 mod schedule;
+mod sentences;
 mod split;
 mod step;
 mod suggestion;
+mod tag_scheme;
 mod text_classifier;
 mod vocabulary;
 mod word_config;
@@ -46,20 +50,25 @@ pub use fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune};
 pub use format::Format;
 pub use labels::LabelMap;
 pub use metrics::{
-    ClassScores, ClassificationMetrics, accuracy, argmax, class_scores, confusion_matrix, f1_macro,
-    matthews,
+    ClassScores, ClassificationMetrics, MultiLabelMetrics, TagSpan, TaggingMetrics, accuracy,
+    answer_f1, argmax, class_scores, confusion_matrix, exact_match, f1_macro, label_scores,
+    matthews, mean_absolute_error, mean_squared_error, normalise_answer, pearson,
+    quadratic_weighted_kappa, span_scores, spans, spearman, subset_accuracy,
 };
 pub use model_dir::Settings;
 pub use optimizer::{Optimizer, learning_rates};
 pub use prediction::{Prediction, TokenWeight};
 pub use progress::Progress;
+pub use questions::{Answer, Question, read_questions};
 pub use recipe::Recipe;
 pub use rows::{Cell, Row, Rows};
 pub use run::{RunReport, run};
 pub use run_config::RunConfig;
 pub use schedule::Schedule;
+pub use sentences::{Sentence, Sentences, read_sentences};
 pub use split::{Split, stratified_split};
 pub use step::{Step, train_step};
+pub use tag_scheme::TagScheme;
 pub use text_classifier::TextClassifier;
 pub use vocabulary::{extend_vocabulary, scan_vocabulary};
 pub use word_config::{ParseTrainEmbeddingsError, TrainEmbeddings, WordConfig};

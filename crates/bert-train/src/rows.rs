@@ -15,8 +15,21 @@ use crate::lines::Lines;
 pub enum Cell {
     /// Text; in JSON also a number or a boolean, as JSON writes it.
     Text(String),
+    /// An array of strings of a JSON row.
+    List(Vec<String>),
     /// Something of a JSON row that is no text, in words.
     Other(&'static str),
+}
+
+impl Cell {
+    /// What is there, in words.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "text",
+            Self::List(_) => "an array",
+            Self::Other(kind) => kind,
+        }
+    }
 }
 
 /// One row of a data file.
@@ -61,7 +74,7 @@ impl Rows {
     /// The columns of a JSON file are the names in its first object; other names further down are passed over.
     ///
     /// # Errors
-    /// Where the format is not known, or the first row can't be read or is not there.
+    /// Where the format is not known or is one of tokens, or the first row can't be read or is not there.
     pub fn open(path: &Path, format: Option<Format>, header: bool) -> Result<Self> {
         let format = format.map_or_else(|| Format::of_path(path), Ok)?;
         let mut source = match format {
@@ -70,6 +83,7 @@ impl Rows {
             Format::Txt => Source::Txt(Lines::open(path)?),
             Format::Jsonl => Source::Jsonl(Lines::open(path)?),
             Format::Json => Source::Json(JsonArray::open(path)?),
+            Format::Conll => return Err(Error::TokensNotTexts { path: path.into() }),
         };
         let empty = || Error::Empty { path: path.into() };
         let (line, record) = source.next_record()?.ok_or_else(empty)?;
@@ -184,7 +198,13 @@ fn cell(value: Value) -> Cell {
         Value::Number(number) => Cell::Text(number.to_string()),
         Value::Bool(truth) => Cell::Text(truth.to_string()),
         Value::Null => Cell::Other("null"),
-        Value::Array(_) => Cell::Other("an array"),
+        Value::Array(values) => {
+            let strings = values.into_iter().map(|value| match value {
+                Value::String(text) => Some(text),
+                _ => None,
+            });
+            strings.collect::<Option<_>>().map_or(Cell::Other("an array"), Cell::List)
+        }
         Value::Object(_) => Cell::Other("an object"),
     }
 }

@@ -69,7 +69,7 @@ fn guess(path: &Path, format: Option<Format>, header: bool) -> Result<Option<Col
     let mut columns = Columns {
         text: text.into_iter().map(column_at).collect(),
         label: Some(column_at(label)),
-        header: false,
+        ..Columns::default()
     };
     columns.header = header && !columns.has_header();
     Ok((!columns.text.is_empty()).then_some(columns))

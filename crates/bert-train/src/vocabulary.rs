@@ -42,7 +42,8 @@ pub fn scan_vocabulary(
     };
     for file in files {
         for text in &texts {
-            let columns = Columns { text: text.clone(), label: None, header: columns.header };
+            let columns =
+                Columns { text: text.clone(), header: columns.header, ..Columns::default() };
             for example in Examples::unlabelled(file, format, &columns, 1)? {
                 counts.add(&tokenizer, &example?.text)?;
             }

@@ -4,6 +4,7 @@
 
 mod classifier;
 mod cross_entropy;
+mod losses;
 mod pooling;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;
