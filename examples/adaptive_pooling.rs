@@ -93,7 +93,7 @@ fn main() -> Result<ExitCode, bert_train::Error> {
         let (dev, _) = classifier.data_set(&dev_path, &dev, max_length)?;
         let mut progress = Progress::new();
         let tuned = fine_tune(classifier.model, &train, &dev, &recipe, &device, &mut progress)?;
-        let accuracy = tuned.last().accuracy;
+        let accuracy = tuned.last().main();
         classifier.model = tuned.model;
         Ok((classifier, accuracy))
     };

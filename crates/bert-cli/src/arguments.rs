@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bert_kernels::{Precision, set_precision};
-use bert_train::{Column, Columns, Example, Examples, Format};
+use bert_train::{Column, Columns, Examples, Format};
 use burn::tensor::Device;
 use clap::Args;
 
@@ -18,10 +18,16 @@ pub struct LabelledColumns {
     /// Column of the label: a name, or a number from 1 [default: the last]
     #[arg(long, value_name = "COL")]
     pub label: Option<Column>,
+    /// Column of the words of a sentence, for tagging: a name, or a number from 1 [default: the first of a .conll file]
+    #[arg(long, value_name = "COL", conflicts_with = "text")]
+    pub tokens: Option<Column>,
+    /// Column of the tags of the words: a name, or a number from 1 [default: the last of a .conll file]
+    #[arg(long, value_name = "COL", conflicts_with_all = ["text", "label"])]
+    pub tags: Option<Column>,
     /// The first row is a header (as it is wherever a column is given by name)
     #[arg(long)]
     pub header: bool,
-    /// tsv, csv, jsonl, json or txt [default: by the file's extension]
+    /// tsv, csv, jsonl, json, conll or txt [default: by the file's extension]
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,
 }
@@ -29,11 +35,15 @@ pub struct LabelledColumns {
 impl LabelledColumns {
     /// The columns, each from `default` where it is not given.
     pub fn or(&self, default: &Columns) -> Columns {
+        let labels = [&self.label, &self.tokens, &self.tags];
+        let is_given = !self.text.is_empty() || labels.iter().any(|column| column.is_some());
         Columns {
             text: if self.text.is_empty() { default.text.clone() } else { self.text.clone() },
             label: self.label.clone().or_else(|| default.label.clone()),
             // Whoever names the columns anew speaks of another file, with or without a header.
-            header: self.header || (default.header && self.text.is_empty() && self.label.is_none()),
+            tokens: self.tokens.clone().or_else(|| default.tokens.clone()),
+            tags: self.tags.clone().or_else(|| default.tags.clone()),
+            header: self.header || (default.header && !is_given),
             ..default.clone()
         }
     }
@@ -51,7 +61,7 @@ pub struct Texts {
     /// The first row is a header (as it is wherever a column is given by name)
     #[arg(long, requires = "input")]
     pub header: bool,
-    /// tsv, csv, jsonl, json or txt [default: by the file's extension]
+    /// tsv, csv, jsonl, json, conll or txt [default: by the file's extension]
     #[arg(long, value_name = "FORMAT", requires = "input")]
     pub format: Option<Format>,
 }
@@ -60,23 +70,25 @@ pub struct Texts {
 const PART: usize = 4096;
 
 impl Texts {
-    /// Reads the file part by part, `texts` a row where no column is given, and hands each part to `apply`.
-    pub fn in_parts(
-        &self,
-        path: &Path,
-        texts: usize,
-        mut apply: impl FnMut(&[Example]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    /// The texts of the file, `texts` a row where no column is given.
+    pub fn examples(&self, path: &Path, texts: usize) -> Result<Examples, Failure> {
         let columns =
             Columns { text: self.column.clone(), header: self.header, ..Columns::default() };
-        let mut examples = Examples::unlabelled(path, self.format, &columns, texts)?;
-        loop {
-            let part = examples.by_ref().take(PART).collect::<bert_train::Result<Vec<_>>>()?;
-            if part.is_empty() {
-                return Ok(());
-            }
-            apply(&part)?;
+        Ok(Examples::unlabelled(path, self.format, &columns, texts)?)
+    }
+}
+
+/// Hands rows to `apply` part by part.
+pub fn in_parts<R>(
+    mut rows: impl Iterator<Item = bert_train::Result<R>>,
+    mut apply: impl FnMut(&[R]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    loop {
+        let part = rows.by_ref().take(PART).collect::<bert_train::Result<Vec<R>>>()?;
+        if part.is_empty() {
+            return Ok(());
         }
+        apply(&part)?;
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use bert_train::{ClassificationMetrics, TextClassifier, evaluate, read_examples};
+use bert_train::{Metrics, Trainable, TrainedModel, read_examples, read_sentences};
 use clap::Args;
 use serde::Serialize;
 
@@ -17,7 +17,8 @@ use crate::{
 /// Measure a trained model on labelled texts.
 #[derive(Debug, Args)]
 pub struct Eval {
-    /// Model that `bert train` wrote, or a BertForSequenceClassification in Hugging Face's layout
+    /// Model that `bert train` wrote, or a BertForSequenceClassification or BertForTokenClassification in Hugging Face's
+    /// layout
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Labelled rows; the columns are those the model was trained on unless flags say otherwise
@@ -35,7 +36,7 @@ pub struct Eval {
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
-    metrics: ClassificationMetrics,
+    metrics: Metrics,
     rows: usize,
 }
 
@@ -43,25 +44,32 @@ impl Eval {
     /// Evaluates.
     pub fn run(self) -> Result<(), Failure> {
         let device = self.running.device()?;
-        let classifier = TextClassifier::load(&self.model, &device)?;
-        let columns = self.columns.or(&classifier.settings.columns);
-        let examples = read_examples(&self.data, self.columns.format, &columns)?;
-        let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
-        let (data, truncated) = classifier.data_set(&self.data, &examples, max_length)?;
-        say_truncated(truncated, examples.len(), max_length);
-        let labels = classifier.labels.len();
-        let metrics = evaluate(&classifier.model, &data, labels, self.running.batch_size, &device);
-        let report = Report { metrics, rows: examples.len() };
+        let (batch_size, format) = (self.running.batch_size, self.columns.format);
+        let report = match TrainedModel::load(&self.model, &device)? {
+            TrainedModel::Classifier(classifier) => {
+                let columns = self.columns.or(&classifier.settings.columns);
+                let examples = read_examples(&self.data, format, &columns)?;
+                let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
+                let (data, cut) = classifier.data_set(&self.data, &examples, max_length)?;
+                say_truncated(cut, examples.len(), max_length);
+                let metrics = classifier.model.evaluate(&data, batch_size, &device);
+                Report { metrics, rows: examples.len() }
+            }
+            TrainedModel::Tagger(tagger) => {
+                let columns = self.columns.or(&tagger.settings.columns);
+                let sentences = read_sentences(&self.data, format, &columns)?;
+                let max_length = self.running.max_length.unwrap_or(tagger.settings.max_length);
+                let (data, cut) = tagger.tagged_set(&self.data, &sentences, max_length)?;
+                say_truncated(cut, sentences.len(), max_length);
+                let metrics = tagger.model.evaluate(&data, batch_size, &device);
+                Report { metrics, rows: sentences.len() }
+            }
+        };
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&report).map_err(io::Error::from)?)?;
         } else {
-            let metrics = &report.metrics;
-            writeln!(
-                out,
-                "{} rows: accuracy {:.4}, macro F1 {:.4}, Matthews {:.4}, loss {:.4}",
-                report.rows, metrics.accuracy, metrics.f1_macro, metrics.matthews, metrics.loss
-            )?;
+            writeln!(out, "{} rows: {}", report.rows, report.metrics)?;
         }
         Ok(())
     }

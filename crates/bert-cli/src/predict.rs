@@ -2,22 +2,24 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use bert_train::{Example, TextClassifier};
+use bert_train::{Columns, Example, Prediction, Sentences, TrainedModel};
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
     Failure,
-    arguments::{Running, Texts, say_truncated},
+    arguments::{Running, Texts, in_parts, say_truncated},
 };
 
-/// Classify texts: one line of JSON a text.
+/// Classify texts or tag their words: one line of JSON a text.
 #[derive(Debug, Args)]
 pub struct Predict {
-    /// Model that `bert train` wrote, or a BertForSequenceClassification in Hugging Face's layout
+    /// Model that `bert train` wrote, or a BertForSequenceClassification or BertForTokenClassification in Hugging Face's
+    /// layout
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// One text
@@ -42,39 +44,98 @@ impl Predict {
     /// Predicts.
     pub fn run(self) -> Result<(), Failure> {
         let device = self.running.device()?;
-        let classifier = TextClassifier::load(&self.model, &device)?;
-        let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
-        let mut out = io::stdout().lock();
-        let (mut rows, mut truncated) = (0, 0);
-        let mut predict = |examples: &[Example]| -> Result<(), Failure> {
-            let (predictions, cut) =
-                classifier.predict(examples, max_length, self.running.batch_size, &device)?;
-            (rows, truncated) = (rows + examples.len(), truncated + cut);
-            for (example, prediction) in examples.iter().zip(predictions) {
-                let names = classifier.labels.names();
-                let probabilities: Map<String, Value> = names
-                    .iter()
-                    .cloned()
-                    .zip(prediction.probabilities.iter().map(|p| json!(p)))
-                    .collect();
-                let mut line = json!({ "text": example.text });
-                if let Some(pair) = &example.pair {
-                    line["pair"] = json!(pair);
+        let batch_size = self.running.batch_size;
+        match TrainedModel::load(&self.model, &device)? {
+            TrainedModel::Classifier(classifier) => {
+                let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
+                self.texts(classifier.settings.texts, max_length, |examples| {
+                    let (predictions, cut) =
+                        classifier.predict(examples, max_length, batch_size, &device)?;
+                    let lines = examples.iter().zip(&predictions);
+                    let names = classifier.labels.names();
+                    Ok((lines.map(|(text, label)| line(text, label, names)).collect(), cut))
+                })
+            }
+            TrainedModel::Tagger(tagger) => {
+                if self.pair.is_some() {
+                    return Err(Failure::Usage(
+                        "a tagger takes single texts: leave out --pair".into(),
+                    ));
                 }
-                line["label"] = json!(names[prediction.label as usize]);
-                line["probabilities"] = Value::Object(probabilities);
-                writeln!(out, "{line}")?;
+                let max_length = self.running.max_length.unwrap_or(tagger.settings.max_length);
+                if let Some(path) = self.sentences() {
+                    let columns = Columns {
+                        tokens: self.texts.column.first().cloned(),
+                        ..Columns::default()
+                    };
+                    let sentences = Sentences::untagged(path, self.texts.format, &columns)?;
+                    return print_parts(sentences, max_length, |sentences| {
+                        tagger.predict_sentences(sentences, max_length, batch_size, &device)
+                    });
+                }
+                self.texts(1, max_length, |examples| {
+                    tagger.predict(examples, max_length, batch_size, &device)
+                })
             }
-            Ok(())
-        };
-        match (self.one, &self.texts.input) {
-            (Some(text), _) => predict(&[Example { text, pair: self.pair, label: None, line: 1 }])?,
-            (None, Some(path)) => {
-                self.texts.in_parts(path, classifier.settings.texts, &mut predict)?;
-            }
-            (None, None) => return Err(Failure::Usage("expected --text or --input".to_owned())),
         }
-        say_truncated(truncated, rows, max_length);
-        Ok(())
     }
+
+    /// The input, where it is split into words already.
+    fn sentences(&self) -> Option<&Path> {
+        let path = self.texts.input.as_deref()?;
+        Sentences::are_in(path, self.texts.format, &Columns::default()).then_some(path)
+    }
+
+    /// Prints what `predict` says of the given texts, `texts` a row.
+    fn texts<A: Serialize>(
+        &self,
+        texts: usize,
+        max_length: usize,
+        predict: impl FnMut(&[Example]) -> bert_train::Result<(Vec<A>, usize)>,
+    ) -> Result<(), Failure> {
+        match (&self.one, &self.texts.input) {
+            (Some(text), _) => {
+                let (text, pair) = (text.clone(), self.pair.clone());
+                let example = Example { text, pair, label: None, line: 1 };
+                print_parts([Ok(example)].into_iter(), max_length, predict)
+            }
+            (None, Some(path)) => {
+                print_parts(self.texts.examples(path, texts)?, max_length, predict)
+            }
+            (None, None) => Err(Failure::Usage("expected --text or --input".to_owned())),
+        }
+    }
+}
+
+/// Prints a line of JSON for each row, part by part.
+fn print_parts<R, A: Serialize>(
+    rows: impl Iterator<Item = bert_train::Result<R>>,
+    max_length: usize,
+    mut predict: impl FnMut(&[R]) -> bert_train::Result<(Vec<A>, usize)>,
+) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let (mut count, mut truncated) = (0, 0);
+    in_parts(rows, |part| {
+        let (answers, cut) = predict(part)?;
+        (count, truncated) = (count + part.len(), truncated + cut);
+        for answer in answers {
+            writeln!(out, "{}", serde_json::to_string(&answer).map_err(io::Error::from)?)?;
+        }
+        Ok(())
+    })?;
+    say_truncated(truncated, count, max_length);
+    Ok(())
+}
+
+/// What a classifier says of a text.
+fn line(example: &Example, prediction: &Prediction, names: &[String]) -> Value {
+    let probabilities: Map<String, Value> =
+        names.iter().cloned().zip(prediction.probabilities.iter().map(|p| json!(p))).collect();
+    let mut line = json!({ "text": example.text });
+    if let Some(pair) = &example.pair {
+        line["pair"] = json!(pair);
+    }
+    line["label"] = json!(names[prediction.label as usize]);
+    line["probabilities"] = Value::Object(probabilities);
+    line
 }

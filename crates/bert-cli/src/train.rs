@@ -24,10 +24,14 @@ Examples:
   # new words (see `bert vocab`): only their rows are trained, and a task embedding
   bert train --model extended --train train.tsv --train-embeddings new --task-embedding low-rank=16 --out run
 
+  # tags of words: a token and its tag a line, a blank line ends a sentence
+  bert train --model bert-base-cased --train train.conll --dev dev.conll --out run
+
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
 
-Without --text and --label the last column is the label and all before it are text (two at most).
+Sentences with a tag for each word are .conll files, two columns of words with spaces between them (--tokens, --tags), or
+parallel files in place of one, WORDS,TAGS. Without --text and --label the last column is the label and all before it are text (two at most).
 The directory --out is a model in Hugging Face's layout: `bert eval`, `predict` and `embed` take it, and with
 --pooling cls so does transformers' AutoModelForSequenceClassification (after `bert export` where there is a task
 embedding).";
@@ -167,15 +171,7 @@ impl Train {
     }
 
     fn print(&self, report: &RunReport, out: &mut impl Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "best epoch {}: dev accuracy {:.4}, macro F1 {:.4}, Matthews {:.4}, loss {:.4}",
-            report.best_epoch,
-            report.dev.accuracy,
-            report.dev.f1_macro,
-            report.dev.matthews,
-            report.dev.loss
-        )?;
+        writeln!(out, "best epoch {}, on dev: {}", report.best_epoch, report.dev)?;
         writeln!(
             out,
             "trained in {:.1} s ({:.1} examples/s); the model is in {}",

@@ -2,16 +2,38 @@
 
 use bert_core::Encoding;
 
-/// Encoded texts with their label ids, in file order.
-#[derive(Debug, Clone, Default)]
-pub struct DataSet {
+use crate::labels::LabelMap;
+
+/// Encoded texts with what they are to be answered with, in file order.
+///
+/// `L` is a model's [`Label`](crate::Trainable::Label): for a classifier of texts the id of the label, where a text has one.
+#[derive(Debug, Clone)]
+pub struct DataSet<L = Option<u32>> {
     /// One a row.
     pub encodings: Vec<Encoding>,
     /// One a row.
-    pub labels: Vec<u32>,
+    pub labels: Vec<L>,
 }
 
-impl DataSet {
+/// The tags of a sentence's words, and the tokens that answer for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WordTags {
+    /// The id of each word's tag.
+    pub tags: Vec<u32>,
+    /// Where among the sentence's tokens each word has its first piece; a word that was cut off has none.
+    pub first_tokens: Vec<Option<usize>>,
+}
+
+/// Sentences to measure a tagger on: what a span is, the names of the tags tell.
+#[derive(Debug, Clone)]
+pub struct TaggedSet {
+    /// The sentences.
+    pub rows: DataSet<WordTags>,
+    /// The tags by id.
+    pub labels: LabelMap,
+}
+
+impl<L> DataSet<L> {
     /// The number of rows.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -25,5 +47,47 @@ impl DataSet {
     /// The number of tokens of each row.
     pub fn lengths(&self) -> Vec<usize> {
         self.encodings.iter().map(|encoding| encoding.input_ids.len()).collect()
+    }
+}
+
+impl<L> Default for DataSet<L> {
+    fn default() -> Self {
+        Self { encodings: vec![], labels: vec![] }
+    }
+}
+
+impl WordTags {
+    /// The tags of words that were encoded: `tags` has one a word.
+    pub fn new(tags: Vec<u32>, encoding: &Encoding) -> Self {
+        let mut first_tokens = vec![None; tags.len()];
+        for (token, word) in encoding.word_ids.iter().enumerate() {
+            let place = word.and_then(|word| first_tokens.get_mut(word as usize));
+            if let Some(first @ None) = place {
+                *first = Some(token);
+            }
+        }
+        Self { tags, first_tokens }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_piece_of_each_word_answers_for_it() {
+        // [CLS] play ##ing (no piece) mov ##ie ! [SEP], and a last word that was cut off
+        let word_ids = vec![None, Some(0), Some(0), Some(2), Some(2), Some(2), None];
+        let encoding = Encoding {
+            input_ids: vec![0; 7],
+            token_type_ids: vec![0; 7],
+            tokens: vec![String::new(); 7],
+            offsets: vec![(0, 0); 7],
+            word_ids,
+            special_tokens_mask: vec![false; 7],
+            truncated: true,
+        };
+        let words = WordTags::new(vec![4, 3, 2, 1], &encoding);
+        assert_eq!(words.first_tokens, [Some(1), None, Some(3), None]);
     }
 }

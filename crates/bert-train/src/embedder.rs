@@ -12,6 +12,7 @@ use crate::{
     evaluate::map_batches,
     examples::Example,
     model_dir::ModelDir,
+    task_kind::TaskKind,
 };
 
 /// An encoder with its tokenizer and a pooling.
@@ -34,7 +35,9 @@ impl Embedder {
     pub fn load(dir: &Path, pooling: Option<PoolingKind>, device: &Device) -> Result<Self> {
         let files = ModelDir::open(dir)?;
         let own = files.settings.as_ref();
-        let kind = pooling.or(own.map(|own| own.pooling)).unwrap_or(PoolingKind::Mean);
+        // A tagger pools nothing.
+        let pooled = own.filter(|own| own.kind == TaskKind::Classify);
+        let kind = pooling.or(pooled.map(|own| own.pooling)).unwrap_or(PoolingKind::Mean);
         let is_there = match kind {
             PoolingKind::Cls => files.has("pooler.dense.weight"),
             PoolingKind::Attention | PoolingKind::Adaptive => {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::format::Format;
+use crate::task_kind::TaskKind;
 
 /// The result of an operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -345,6 +346,16 @@ pub enum Error {
         /// What the context has there.
         got: String,
     },
+    /// A pooling for a model that pools nothing.
+    #[error(
+        "{path} holds tokens with tags, and a tagger pools nothing: leave out the {pooling} pooling"
+    )]
+    PoolingOfTokens {
+        /// The training file.
+        path: PathBuf,
+        /// The pooling.
+        pooling: bert_heads::PoolingKind,
+    },
     /// Two ids of a model have the same label.
     #[error(
         "the labels of the model must differ, got {label:?} for ids {first} and {second}: check id2label in config.json"
@@ -442,15 +453,17 @@ pub enum Error {
         /// The version of the file.
         got: u32,
     },
-    /// A model directory without a classifier of texts.
+    /// A model directory without a head for the task.
     #[error(
-        "{path} holds no classifier of texts but {holds}: expected a directory that `bert train` wrote, or a \
-         BertForSequenceClassification with id2label in its config.json"
+        "{path} holds no {} but {holds}: expected a directory that `bert train` wrote, or a {} with id2label in its \
+         config.json", .kind.model(), .kind.architecture()
     )]
     NoClassifier {
         /// The directory.
         path: PathBuf,
-        /// What it holds, by Hugging Face's name.
+        /// What was expected of it.
+        kind: TaskKind,
+        /// What it holds, by Hugging Face's name where it is not ours.
         holds: String,
     },
     /// Pairs for a model that knows one kind of token only.
@@ -595,6 +608,7 @@ impl Error {
             | Self::ParallelFiles { .. }
             | Self::Questions { .. }
             | Self::AnswerPlace { .. }
+            | Self::PoolingOfTokens { .. }
             | Self::RepeatedLabel { .. }
             | Self::DevFraction { .. }
             | Self::NoDevRows { .. }

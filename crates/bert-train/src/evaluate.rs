@@ -1,14 +1,14 @@
 //! A model's answers on texts, and how good they are.
 
 use bert_core::{EncoderInput, Encoding};
-use bert_heads::SequenceClassifier;
+use bert_heads::{SequenceClassifier, TokenClassifier};
 use bert_kernels::on_workers;
 use burn::tensor::Device;
 
 use crate::{
     batches::evaluation_batches,
-    data_set::DataSet,
-    metrics::{ClassificationMetrics, argmax},
+    data_set::{DataSet, TaggedSet},
+    metrics::{ClassificationMetrics, TaggingMetrics, argmax},
 };
 
 /// The logits of each text, in the order of the texts; `model` and `device` are those of evaluation, without autodiff.
@@ -21,7 +21,19 @@ pub fn predict_logits(
     map_batches(encodings, batch_size, device, |input| model.forward(&input, None))
 }
 
-/// Runs texts of like length together and puts the rows of the results back into the order of the texts.
+/// The logits of each text's tokens, one behind the other, in the order of the texts; `model` and `device` are those of
+/// evaluation, without autodiff.
+pub fn predict_token_logits(
+    model: &TokenClassifier,
+    encodings: &[Encoding],
+    batch_size: usize,
+    device: &Device,
+) -> Vec<Vec<f32>> {
+    map_batches(encodings, batch_size, device, |input| model.forward(&input, None))
+}
+
+/// Runs texts of like length together and puts the results back into the order of the texts: what `forward` gives, a row a
+/// text or a row a token.
 pub(crate) fn map_batches(
     encodings: &[Encoding],
     batch_size: usize,
@@ -29,22 +41,27 @@ pub(crate) fn map_batches(
     forward: impl Fn(EncoderInput) -> burn::tensor::Tensor<2> + Sync,
 ) -> Vec<Vec<f32>> {
     let lengths: Vec<usize> = encodings.iter().map(|encoding| encoding.input_ids.len()).collect();
-    let mut rows = vec![vec![]; encodings.len()];
+    let mut results = vec![vec![]; encodings.len()];
     for batch in evaluation_batches(&lengths, batch_size) {
-        let (values, width) = on_workers(device, || {
+        let (values, rows, width) = on_workers(device, || {
             let input = EncoderInput::new(batch.iter().map(|row| &encodings[*row]), device);
             let output = forward(input);
-            let [_, width] = output.dims();
-            (output.into_data().iter::<f32>().collect::<Vec<_>>(), width)
+            let [rows, width] = output.dims();
+            (output.into_data().iter::<f32>().collect::<Vec<f32>>(), rows, width)
         });
-        for (row, values) in batch.into_iter().zip(values.chunks(width)) {
-            rows[row] = values.to_vec();
+        let mut values = values.into_iter();
+        let is_by_text = rows == batch.len();
+        for row in batch {
+            let rows = if is_by_text { 1 } else { lengths[row] };
+            results[row] = values.by_ref().take(rows * width).collect();
         }
     }
-    rows
+    results
 }
 
 /// How good the model's answers on `data` are; `model` and `device` are those of evaluation, without autodiff.
+///
+/// Rows without a label do not count.
 pub fn evaluate(
     model: &SequenceClassifier,
     data: &DataSet,
@@ -53,12 +70,48 @@ pub fn evaluate(
     device: &Device,
 ) -> ClassificationMetrics {
     let logits = predict_logits(model, &data.encodings, batch_size, device);
-    let predicted: Vec<u32> = logits.iter().map(|row| argmax(row)).collect();
-    let losses = logits.iter().zip(&data.labels).map(|(row, label)| {
-        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = row.iter().map(|logit| f64::from(logit - largest).exp()).sum();
-        sum.ln() - f64::from(row[*label as usize] - largest)
-    });
-    let loss = losses.sum::<f64>() / data.len() as f64;
-    ClassificationMetrics::new(&data.labels, &predicted, num_labels, loss)
+    let labelled = logits.iter().zip(&data.labels);
+    let labelled: Vec<(&Vec<f32>, u32)> =
+        labelled.filter_map(|(row, label)| Some((row, (*label)?))).collect();
+    let (gold, predicted): (Vec<u32>, Vec<u32>) =
+        labelled.iter().map(|(row, label)| (*label, argmax(row))).unzip();
+    let losses = labelled.iter().map(|(row, label)| cross_entropy(row, *label));
+    let loss = losses.sum::<f64>() / labelled.len() as f64;
+    ClassificationMetrics::new(&gold, &predicted, num_labels, loss)
+}
+
+/// How good the tagger's answers on `data` are; `model` and `device` are those of evaluation, without autodiff.
+///
+/// A word that was cut off is answered with `O`, and has no loss.
+pub fn evaluate_tags(
+    model: &TokenClassifier,
+    data: &TaggedSet,
+    batch_size: usize,
+    device: &Device,
+) -> TaggingMetrics {
+    let width = model.num_labels();
+    let name = |tag: u32| data.labels.name(tag).unwrap_or("O");
+    let (mut gold, mut predicted, mut loss, mut answered) = (vec![], vec![], 0.0, 0);
+    let logits = predict_token_logits(model, &data.rows.encodings, batch_size, device);
+    for (logits, row) in logits.iter().zip(&data.rows.labels) {
+        let mut answers = vec!["O"; row.tags.len()];
+        for ((answer, tag), first) in answers.iter_mut().zip(&row.tags).zip(&row.first_tokens) {
+            if let Some(token) = first {
+                let logits = &logits[token * width..(token + 1) * width];
+                *answer = name(argmax(logits));
+                loss += cross_entropy(logits, *tag);
+                answered += 1;
+            }
+        }
+        gold.push(row.tags.iter().map(|tag| name(*tag)).collect::<Vec<&str>>());
+        predicted.push(answers);
+    }
+    TaggingMetrics::new(&gold, &predicted, loss / f64::from(answered.max(1)))
+}
+
+/// `-log softmax(logits)[label]`, in double precision.
+fn cross_entropy(logits: &[f32], label: u32) -> f64 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    sum.ln() - f64::from(logits[label as usize] - largest)
 }

@@ -4,16 +4,28 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use crate::{error::Result, out_dir::make_out, text_classifier::TextClassifier};
+use crate::{
+    error::Result, model_dir::save_parameters, out_dir::make_out, trained_model::TrainedModel,
+};
 
-/// Writes the classifier in `model` into `out`, which is made, with its task embedding folded into the word embeddings:
+/// Writes the model in `model` into `out`, which is made, with its task embedding folded into the word embeddings:
 /// what reads Hugging Face's layout then computes the same.
 ///
 /// # Errors
-/// When `model` holds no classifier, or `out` is not empty or can't be written.
+/// When `model` holds no trained model, or `out` is not empty or can't be written.
 pub fn export(model: &Path, out: &Path, device: &Device) -> Result<()> {
-    let classifier = TextClassifier::load(model, device)?.fold_task_embedding();
-    make_out(out)?;
-    classifier.save_settings(out)?;
-    TextClassifier::save_weights(&classifier.model, out)
+    match TrainedModel::load(model, device)? {
+        TrainedModel::Classifier(classifier) => {
+            let classifier = classifier.fold_task_embedding();
+            make_out(out)?;
+            classifier.save_settings(out)?;
+            save_parameters(out, &classifier.model.named_parameters())
+        }
+        TrainedModel::Tagger(tagger) => {
+            let tagger = tagger.fold_task_embedding();
+            make_out(out)?;
+            tagger.save_settings(out)?;
+            save_parameters(out, &tagger.model.named_parameters())
+        }
+    }
 }

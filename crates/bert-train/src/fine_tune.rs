@@ -2,20 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use bert_core::{EncoderInput, pass_key};
-use bert_heads::SequenceClassifier;
-use burn::{module::Module, tensor::Device};
+use bert_core::{EncoderInput, NamedTensor, pass_key};
+use burn::tensor::Device;
 
 use crate::{
     batches::epoch_batches,
     data_set::DataSet,
     error::{Error, Result},
-    evaluate::evaluate,
-    metrics::ClassificationMetrics,
+    metrics::Metrics,
     optimizer::{Optimizer, learning_rates},
     recipe::Recipe,
     schedule::Schedule,
     step::{Step, train_step},
+    trainable::Trainable,
 };
 
 /// What a step did.
@@ -47,7 +46,7 @@ pub struct EpochReport {
     /// The mean training loss over the epoch's rows.
     pub train_loss: f64,
     /// The metrics on the dev rows after the epoch.
-    pub dev: ClassificationMetrics,
+    pub dev: Metrics,
     /// Whether the model is better than after every earlier epoch.
     pub best: bool,
 }
@@ -60,11 +59,15 @@ pub trait Observer {
     /// Called after every step.
     fn step(&mut self, _report: &StepReport) {}
 
-    /// Called after every epoch with the model as it is then, in evaluation.
+    /// Called after every epoch; `parameters` gives those of the model as it is then, as a checkpoint holds them.
     ///
     /// # Errors
     /// An error ends the run.
-    fn epoch(&mut self, _report: &EpochReport, _model: &SequenceClassifier) -> Result<()> {
+    fn epoch(
+        &mut self,
+        _report: &EpochReport,
+        _parameters: &dyn Fn() -> Vec<NamedTensor>,
+    ) -> Result<()> {
         Ok(())
     }
 }
@@ -74,12 +77,12 @@ impl Observer for () {}
 
 /// A finished run.
 #[derive(Debug)]
-pub struct FineTuned {
+pub struct FineTuned<M> {
     /// The model after the best epoch, in evaluation.
-    pub model: SequenceClassifier,
+    pub model: M,
     /// Every epoch, in order.
     pub epochs: Vec<EpochReport>,
-    /// The best epoch, from 1: the highest dev accuracy, the earlier one on ties.
+    /// The best epoch, from 1: the highest main metric on dev, the earlier one on ties.
     pub best_epoch: usize,
     /// From the first batch to the end of the last step, the evaluations between included.
     pub train_time: Duration,
@@ -87,14 +90,14 @@ pub struct FineTuned {
     pub examples_per_second: f64,
 }
 
-impl FineTuned {
+impl<M> FineTuned<M> {
     /// The metrics after the best epoch.
-    pub fn best(&self) -> &ClassificationMetrics {
+    pub fn best(&self) -> &Metrics {
         &self.epochs[self.best_epoch - 1].dev
     }
 
     /// The metrics after the last epoch.
-    pub fn last(&self) -> &ClassificationMetrics {
+    pub fn last(&self) -> &Metrics {
         &self.epochs[self.epochs.len() - 1].dev
     }
 }
@@ -107,24 +110,23 @@ impl FineTuned {
 /// # Errors
 /// [`Error::Recipe`] for a recipe that can't be followed, [`Error::NoRows`] for data without rows,
 /// [`Error::NotFinite`] when the loss stops being a number, and what `observer` returns.
-pub fn fine_tune(
-    model: SequenceClassifier,
-    train: &DataSet,
-    dev: &DataSet,
+pub fn fine_tune<M: Trainable>(
+    model: M,
+    train: &DataSet<M::Label>,
+    dev: &M::Dev,
     recipe: &Recipe,
     device: &Device,
     observer: &mut dyn Observer,
-) -> Result<FineTuned> {
+) -> Result<FineTuned<M>> {
     recipe.check()?;
-    for (name, data) in [("training", train), ("dev", dev)] {
-        if data.is_empty() {
+    for (name, rows) in [("training", train.len()), ("dev", M::rows(dev))] {
+        if rows == 0 {
             return Err(Error::NoRows { name });
         }
     }
     let plain = device.clone().inner();
     let device = plain.clone().autodiff();
     let mut model = model.train();
-    let num_labels = model.num_labels();
     let mut optimizer = Optimizer::new(recipe);
     let schedule = Schedule::Linear { warmup_ratio: recipe.warmup_ratio };
     let lengths = train.lengths();
@@ -134,13 +136,13 @@ pub fn fine_tune(
     let start = Instant::now();
     let (mut step, mut rows, mut train_time) = (0, 0, Duration::ZERO);
     let mut epochs: Vec<EpochReport> = vec![];
-    let mut best: Option<(f64, SequenceClassifier)> = None;
+    let mut best: Option<(f64, M)> = None;
     for epoch in 1..=recipe.epochs {
         let mut loss_sum = 0.0;
         for batch in epoch_batches(&lengths, recipe.batch_size, recipe.seed, epoch - 1) {
             let input = EncoderInput::new(batch.iter().map(|row| &train.encodings[*row]), &device);
-            let labels: Vec<Option<u32>> =
-                batch.iter().map(|row| Some(train.labels[*row])).collect();
+            let labels: Vec<M::Label> =
+                batch.iter().map(|row| train.labels[*row].clone()).collect();
             let key = pass_key(recipe.seed, step as u32, 0, 0);
             let factor = schedule.factor(step, total_steps);
             let rates = learning_rates(recipe, factor);
@@ -170,16 +172,16 @@ pub fn fine_tune(
         }
 
         let evaluated = model.valid();
-        let dev = evaluate(&evaluated, dev, num_labels, recipe.batch_size, &plain);
-        if !dev.loss.is_finite() {
-            return Err(Error::NotFinite { what: "dev loss", step, epoch, value: dev.loss });
+        let dev = evaluated.evaluate(dev, recipe.batch_size, &plain);
+        if !dev.loss().is_finite() {
+            return Err(Error::NotFinite { what: "dev loss", step, epoch, value: dev.loss() });
         }
-        let is_best = best.as_ref().is_none_or(|(accuracy, _)| dev.accuracy > *accuracy);
+        let is_best = best.as_ref().is_none_or(|(highest, _)| dev.main() > *highest);
         let report =
             EpochReport { epoch, train_loss: loss_sum / train.len() as f64, dev, best: is_best };
-        observer.epoch(&report, &evaluated)?;
+        observer.epoch(&report, &|| evaluated.named_parameters())?;
         if is_best {
-            best = Some((report.dev.accuracy, evaluated));
+            best = Some((report.dev.main(), evaluated));
         }
         epochs.push(report);
     }

@@ -1,15 +1,21 @@
 //! A model directory as it lies on disk: Hugging Face's layout, and our settings where there are some.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use bert_core::{BertConfig, Checkpoint, Tokenizer};
+use bert_core::{
+    BertConfig, Checkpoint, NamedTensor, Tokenizer, write_atomically, write_safetensors,
+};
 use bert_heads::{PoolingKind, SequenceClassifierConfig, TaskEmbeddingKind};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     columns::Columns,
     error::{Error, Result},
+    labels::LabelMap,
     recipe::Recipe,
+    task_kind::TaskKind,
+    trainable::Trainable,
 };
 
 /// The file that holds what Hugging Face's layout has no place for.
@@ -21,11 +27,14 @@ pub(crate) const PROBLEM_TYPE: &str = "problem_type";
 /// The layout of [`SETTINGS_FILE`] that this version writes and reads.
 const FORMAT: u32 = 1;
 
-/// How a classifier is put together and fed, beside its weights.
+/// How a model is put together and fed, beside its weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// The version of this layout.
     pub format: u32,
+    /// What it answers.
+    #[serde(default)]
+    pub kind: TaskKind,
     /// How a text's hidden states become one vector.
     pub pooling: PoolingKind,
     /// Whether all layers are mixed before pooling.
@@ -49,6 +58,7 @@ impl Settings {
     pub fn new(pooling: PoolingKind, max_length: usize) -> Self {
         Self {
             format: FORMAT,
+            kind: TaskKind::Classify,
             pooling,
             layer_mixture: false,
             task_embedding: None,
@@ -90,6 +100,7 @@ impl Settings {
 /// What a model directory holds.
 #[derive(Debug)]
 pub(crate) struct ModelDir {
+    pub(crate) path: PathBuf,
     pub(crate) config: BertConfig,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) checkpoint: Checkpoint,
@@ -103,6 +114,7 @@ impl ModelDir {
         let tokenizer = Tokenizer::load(dir)?;
         tokenizer.check_vocabulary(&config)?;
         Ok(Self {
+            path: dir.into(),
             tokenizer,
             checkpoint: Checkpoint::open(dir)?,
             settings: read_settings(dir)?,
@@ -128,19 +140,112 @@ impl ModelDir {
         self.config.id2label.clone().unwrap_or_else(default)
     }
 
-    /// Whether `classifier.*` is a head for whole texts: Hugging Face gives a head for tokens the same name.
-    pub(crate) fn has_classifier(&self) -> bool {
-        let is_ours = self.settings.is_some();
-        let architecture = self.architecture().unwrap_or("BertForSequenceClassification");
-        self.checkpoint.info("classifier.weight").is_some_and(|info| info.shape.len() == 2)
-            && (is_ours || architecture == "BertForSequenceClassification")
-            && self.problem().is_none()
+    /// What `classifier.*` answers, where it is there: Hugging Face gives heads for texts and for tokens the same name.
+    pub(crate) fn kind(&self) -> Option<TaskKind> {
+        self.checkpoint.info("classifier.weight").filter(|info| info.shape.len() == 2)?;
+        if let Some(settings) = &self.settings {
+            return Some(settings.kind);
+        }
+        let is = |kind: TaskKind| {
+            self.architecture().is_none_or(|architecture| architecture == kind.architecture())
+        };
+        let kind = [TaskKind::Classify, TaskKind::Tag].into_iter().find(|kind| is(*kind))?;
+        (kind == TaskKind::Tag || self.problem().is_none()).then_some(kind)
+    }
+
+    /// Refuses a directory whose head is for another kind of task.
+    pub(crate) fn require_kind(&self, kind: TaskKind) -> Result<()> {
+        if self.kind() == Some(kind) {
+            return Ok(());
+        }
+        let holds = match (self.kind(), &self.settings) {
+            (Some(own), Some(_)) => format!("a {}", own.model()),
+            _ => {
+                let architecture = self.architecture().unwrap_or("an encoder alone");
+                let problem = self.problem().map(|problem| format!(" for {problem}"));
+                format!("{architecture}{}", problem.unwrap_or_default())
+            }
+        };
+        Err(Error::NoClassifier { path: self.path.clone(), kind, holds })
+    }
+
+    /// Gives a model the checkpoint's parameters, and names the parts of the checkpoint that it leaves; parameters that are
+    /// new stay as they are.
+    pub(crate) fn fill<M: Trainable>(
+        &self,
+        model: M,
+        is_new: impl Fn(&str) -> bool,
+    ) -> Result<(M, Vec<String>)> {
+        let expected: Vec<_> = model
+            .parameter_shapes()
+            .into_iter()
+            .map(|(name, shape)| (base_name(&name).to_owned(), shape))
+            .filter(|(name, _)| !is_new(name))
+            .collect();
+        self.checkpoint.require(&expected)?;
+        let mut reader = self.checkpoint.reader();
+        let model = model.set_parameters(|name, shape| match base_name(name) {
+            name if is_new(name) => Ok(None),
+            name => reader.take(name, shape).map(Some),
+        })?;
+        Ok((model, reader.finish()?))
+    }
+
+    /// A line for what training from the checkpoint drops, and `why`.
+    pub(crate) fn dropped(&self, names: Vec<String>, why: &str) -> Vec<String> {
+        let dir = self.path.display();
+        let (maps, others): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.starts_with("task_embedding."));
+        let mut notices = vec![];
+        if !maps.is_empty() {
+            let maps = maps.join(", ");
+            notices.push(format!(
+                "{dir} has a task embedding of another kind, dropped: {maps}; `bert export` keeps what it learned, \
+                 folded into the word embeddings"
+            ));
+        }
+        if !others.is_empty() {
+            let others = others.join(", ");
+            notices.push(format!("{dir} holds parts that are {why}, dropped: {others}"));
+        }
+        notices
     }
 
     /// Whether the checkpoint holds this tensor.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.checkpoint.info(name).is_some()
     }
+}
+
+/// The name under which a checkpoint is asked for a parameter.
+fn base_name(name: &str) -> &str {
+    name.strip_prefix("bert.").unwrap_or(name)
+}
+
+/// Writes everything of a model but its weights. Only what Hugging Face computes the same way carries the name of its model.
+pub(crate) fn save_settings(
+    dir: &Path,
+    config: &BertConfig,
+    tokenizer: &Tokenizer,
+    labels: &LabelMap,
+    settings: &Settings,
+    is_hugging_face: bool,
+) -> Result<()> {
+    let mut config = config.clone();
+    config.id2label = Some(labels.names().to_vec());
+    let architecture = if is_hugging_face { settings.kind.architecture() } else { "BertModel" };
+    config.extra.insert("architectures".into(), json!([architecture]));
+    config.extra.remove(PROBLEM_TYPE);
+    write_atomically(dir.join("config.json"), config.to_json().as_bytes())?;
+    tokenizer.save(dir)?;
+    let settings = serde_json::to_string_pretty(settings).expect("settings are a JSON object"); // INVARIANT: plain values under string keys
+    write_atomically(dir.join(SETTINGS_FILE), (settings + "\n").as_bytes())?;
+    Ok(())
+}
+
+/// Writes the parameters of a model.
+pub(crate) fn save_parameters(dir: &Path, parameters: &[NamedTensor]) -> Result<()> {
+    Ok(write_safetensors(dir.join("model.safetensors"), parameters)?)
 }
 
 /// The settings beside a model, where there are some.

@@ -68,7 +68,7 @@ impl TextClassifier {
 }
 
 /// `exp(x) / sum exp(x)`, in double precision.
-fn softmax(logits: &[f32]) -> Vec<f64> {
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - largest).exp()).collect();
     let sum: f64 = powers.iter().sum();

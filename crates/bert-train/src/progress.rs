@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bert_heads::SequenceClassifier;
+use bert_core::NamedTensor;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
@@ -84,15 +84,16 @@ impl Observer for Progress {
         }
     }
 
-    fn epoch(&mut self, report: &EpochReport, _model: &SequenceClassifier) -> Result<()> {
-        let dev = &report.dev;
+    fn epoch(
+        &mut self,
+        report: &EpochReport,
+        _parameters: &dyn Fn() -> Vec<NamedTensor>,
+    ) -> Result<()> {
         self.say(&format!(
-            "epoch {}: training loss {:.4}, dev loss {:.4}, accuracy {:.4}, macro F1 {:.4}{}",
+            "epoch {}: training loss {:.4}; dev: {}{}",
             report.epoch,
             report.train_loss,
-            dev.loss,
-            dev.accuracy,
-            dev.f1_macro,
+            report.dev,
             if report.best { " (best so far)" } else { "" }
         ));
         self.loss = None;

@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use bert_core::write_atomically;
-use bert_heads::SequenceClassifier;
+use bert_core::{BertConfig, NamedTensor, write_atomically};
+use bert_heads::PoolingKind;
 use bert_kernels::set_precision;
 use burn::tensor::Device;
 use serde::Serialize;
@@ -11,15 +11,20 @@ use serde_json::json;
 
 use crate::{
     columns::Columns,
+    data_set::DataSet,
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
     fine_tune::{EpochReport, Observer, StepReport, fine_tune},
     labels::LabelMap,
-    metrics::ClassificationMetrics,
-    model_dir::{SETTINGS_FILE, Settings},
+    metrics::Metrics,
+    model_dir::{SETTINGS_FILE, Settings, save_parameters},
     run_config::RunConfig,
+    sentences::{Sentence, Sentences, read_sentences},
     split::stratified_split,
+    tag_scheme::TagScheme,
+    tagger::Tagger,
     text_classifier::TextClassifier,
+    trainable::Trainable,
 };
 
 /// The file that repeats a run, and by which a directory is known to hold one.
@@ -32,11 +37,11 @@ const DEV_FRACTION: f64 = 0.1;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunReport {
     /// The metrics of the best epoch.
-    pub dev: ClassificationMetrics,
+    pub dev: Metrics,
     /// The best epoch, from 1.
     pub best_epoch: usize,
     /// The metrics of the last epoch.
-    pub last: ClassificationMetrics,
+    pub last: Metrics,
     /// From the first batch to the end of the last step, evaluations between included.
     pub train_seconds: f64,
     /// Training rows per second.
@@ -44,6 +49,8 @@ pub struct RunReport {
 }
 
 /// Trains as `config` says and writes the best model, with all that it takes to apply and to repeat it, into `out`.
+///
+/// A training file of tokens with tags trains a [`Tagger`], any other a [`TextClassifier`].
 ///
 /// The model in `out` is the best so far after every epoch: a run that stops early loses nothing that it had.
 ///
@@ -62,95 +69,178 @@ pub fn run(
     }
     set_precision(config.precision);
     check_out(out, &config.model, overwrite)?;
-    let run_file = config.to_toml()?;
-    // Written out once, so that dev rows are read by the training file's names and not by their own order.
-    let columns = config.columns.complete(&config.train, config.format)?;
-    let rows = read_rows(config, &columns, observer)?;
-    let classifier = make_classifier(config, columns, &rows, device, observer)?;
-    let max_length = classifier.settings.max_length;
-    let (train, cut_train) = classifier.data_set(&config.train, &rows.train, max_length)?;
-    let dev_path = config.dev.as_ref().unwrap_or(&config.train);
-    let (dev, cut_dev) = classifier.data_set(dev_path, &rows.dev, max_length)?;
-    if cut_train + cut_dev > 0 {
-        observer.notice(&format!(
-            "{cut_train} of {} training texts and {cut_dev} of {} dev texts are longer than \
-             {max_length} tokens and were cut",
-            train.len(),
-            dev.len()
-        ));
+    let run = Run { config, run_file: config.to_toml()?, out, device };
+    match Sentences::are_in(&config.train, config.format, &config.columns) {
+        true => run.tag(observer),
+        false => run.classify(observer),
     }
+}
 
-    clear_out(out)?;
-    write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
-    classifier.save_settings(out)?;
-    let TextClassifier { model, .. } = classifier;
-    let mut recorder = Recorder { out, log: String::new(), observer };
-    let tuned = fine_tune(model, &train, &dev, &config.recipe, device, &mut recorder);
-    // Also of a run that failed: its last steps say why.
-    recorder.write()?;
-    let tuned = tuned?;
-    Ok(RunReport {
-        dev: *tuned.best(),
-        best_epoch: tuned.best_epoch,
-        last: *tuned.last(),
-        train_seconds: tuned.train_time.as_secs_f64(),
-        examples_per_second: tuned.examples_per_second,
-    })
+/// A run whose settings are in order.
+struct Run<'a> {
+    config: &'a RunConfig,
+    run_file: String,
+    out: &'a Path,
+    device: &'a Device,
 }
 
 /// The rows of a run.
-struct Rows {
-    train: Vec<Example>,
-    dev: Vec<Example>,
+struct Rows<R> {
+    train: Vec<R>,
+    dev: Vec<R>,
 }
 
-fn read_rows(config: &RunConfig, columns: &Columns, observer: &mut dyn Observer) -> Result<Rows> {
-    let rows = read_training_examples(&config.train, config.format, columns)?;
-    if let Some(path) = &config.dev {
-        let dev = read_examples(path, config.format, columns)?;
-        return Ok(Rows { train: rows, dev });
+impl Run<'_> {
+    fn classify(&self, observer: &mut dyn Observer) -> Result<RunReport> {
+        let Self { config, device, .. } = *self;
+        // Written out once, so that dev rows are read by the training file's names and not by their own order.
+        let columns = config.columns.complete(&config.train, config.format)?;
+        let rows = self.texts(&columns, observer)?;
+        let texts = if rows.train.iter().any(|row| row.pair.is_some()) { 2 } else { 1 };
+        let settings = Settings { texts, ..self.settings(columns)? };
+        let labels = |own: &[String]| LabelMap::of_training(&config.train, &rows.train, own);
+        let (model, seed) = (&config.model, config.recipe.seed);
+        let (classifier, notices) =
+            TextClassifier::from_checkpoint(model, labels, settings, seed, device)?;
+        notices.iter().for_each(|notice| observer.notice(notice));
+        let classifier = classifier.train_embeddings(config.words.train_embeddings, model)?;
+        let max_length = classifier.settings.max_length;
+        let (train, cut) = classifier.data_set(&config.train, &rows.train, max_length)?;
+        let (dev, cut_dev) = classifier.data_set(self.dev_path(), &rows.dev, max_length)?;
+        say_cut([(cut, train.len()), (cut_dev, dev.len())], max_length, observer);
+        let begin = |out: &Path| {
+            classifier.save_settings(out)?;
+            Ok(classifier.model)
+        };
+        self.fine_tune(begin, (&train, &dev), observer)
     }
-    let labels = LabelMap::of_training(&config.train, &rows, &[])?.ids(&config.train, &rows)?;
-    let fraction = config.dev_fraction.unwrap_or(DEV_FRACTION);
-    let split = stratified_split(&labels, fraction, config.recipe.seed)?;
-    observer.notice(&format!(
-        "no dev file: {} of {} rows are held out for dev, by label, with seed {}",
-        split.dev.len(),
-        rows.len(),
-        config.recipe.seed
-    ));
-    let pick = |indices: Vec<usize>| indices.into_iter().map(|row| rows[row].clone()).collect();
-    Ok(Rows { train: pick(split.train), dev: pick(split.dev) })
+
+    fn tag(&self, observer: &mut dyn Observer) -> Result<RunReport> {
+        let Self { config, device, .. } = *self;
+        if config.pooling != PoolingKind::default() {
+            let (path, pooling) = (config.train.clone(), config.pooling);
+            return Err(Error::PoolingOfTokens { path, pooling });
+        }
+        let rows = self.sentences(observer)?;
+        let settings = self.settings(config.columns.clone())?;
+        let labels = |own: &[String]| LabelMap::of_tags(&config.train, &rows.train, own);
+        let (model, seed) = (&config.model, config.recipe.seed);
+        let (tagger, notices) = Tagger::from_checkpoint(model, labels, settings, seed, device)?;
+        notices.iter().for_each(|notice| observer.notice(notice));
+        let tagger = tagger.train_embeddings(config.words.train_embeddings, model)?;
+        let max_length = tagger.settings.max_length;
+        let (train, cut) = tagger.data_set(&config.train, &rows.train, max_length)?;
+        let (dev, cut_dev) = tagger.tagged_set(self.dev_path(), &rows.dev, max_length)?;
+        say_cut([(cut, train.len()), (cut_dev, dev.rows.len())], max_length, observer);
+        let begin = |out: &Path| {
+            tagger.save_settings(out)?;
+            Ok(tagger.model)
+        };
+        self.fine_tune(begin, (&train, &dev), observer)
+    }
+
+    /// What every kind of run does with a model and its data: from the first file that is written to the report.
+    ///
+    /// `begin` writes what belongs to the model but its weights, and gives the model.
+    fn fine_tune<M: Trainable>(
+        &self,
+        begin: impl FnOnce(&Path) -> Result<M>,
+        (train, dev): (&DataSet<M::Label>, &M::Dev),
+        observer: &mut dyn Observer,
+    ) -> Result<RunReport> {
+        let Self { config, out, device, .. } = *self;
+        clear_out(out)?;
+        write_atomically(out.join(RUN_FILE), self.run_file.as_bytes())?;
+        let model = begin(out)?;
+        let mut recorder = Recorder { out, log: String::new(), observer };
+        let tuned = fine_tune(model, train, dev, &config.recipe, device, &mut recorder);
+        // Also of a run that failed: its last steps say why.
+        recorder.write()?;
+        let tuned = tuned?;
+        Ok(RunReport {
+            dev: *tuned.best(),
+            best_epoch: tuned.best_epoch,
+            last: *tuned.last(),
+            train_seconds: tuned.train_time.as_secs_f64(),
+            examples_per_second: tuned.examples_per_second,
+        })
+    }
+
+    fn settings(&self, columns: Columns) -> Result<Settings> {
+        let config = self.config;
+        let max_length = BertConfig::load(&config.model)?.max_length(config.max_length)?;
+        Ok(Settings {
+            columns,
+            recipe: Some(config.recipe.clone()),
+            task_embedding: config.words.task_embedding,
+            ..Settings::new(config.pooling, max_length)
+        })
+    }
+
+    fn dev_path(&self) -> &Path {
+        self.config.dev.as_ref().unwrap_or(&self.config.train)
+    }
+
+    fn texts(&self, columns: &Columns, observer: &mut dyn Observer) -> Result<Rows<Example>> {
+        let config = self.config;
+        let rows = read_training_examples(&config.train, config.format, columns)?;
+        if let Some(path) = &config.dev {
+            let dev = read_examples(path, config.format, columns)?;
+            return Ok(Rows { train: rows, dev });
+        }
+        let labels = LabelMap::of_training(&config.train, &rows, &[])?.ids(&config.train, &rows)?;
+        self.hold_out(rows, &labels, "by label", observer)
+    }
+
+    fn sentences(&self, observer: &mut dyn Observer) -> Result<Rows<Sentence>> {
+        let config = self.config;
+        let mut rows = read_sentences(&config.train, config.format, &config.columns)?;
+        let scheme = TagScheme::of(&rows);
+        if scheme.becomes_bio() {
+            let path = config.train.display();
+            observer.notice(&format!("{path} has its tags in {scheme}: they are written in BIO"));
+            scheme.to_bio(&mut rows);
+        }
+        if let Some(path) = &config.dev {
+            let dev = read_sentences(path, config.format, &config.columns)?;
+            return Ok(Rows { train: rows, dev });
+        }
+        let alike = vec![0; rows.len()];
+        self.hold_out(rows, &alike, "at random", observer)
+    }
+
+    /// Holds out a share of the rows of each label.
+    fn hold_out<R: Clone>(
+        &self,
+        rows: Vec<R>,
+        labels: &[u32],
+        how: &str,
+        observer: &mut dyn Observer,
+    ) -> Result<Rows<R>> {
+        let seed = self.config.recipe.seed;
+        let fraction = self.config.dev_fraction.unwrap_or(DEV_FRACTION);
+        let split = stratified_split(labels, fraction, seed)?;
+        observer.notice(&format!(
+            "no dev file: {} of {} rows are held out for dev, {how}, with seed {seed}",
+            split.dev.len(),
+            rows.len(),
+        ));
+        let pick = |indices: Vec<usize>| indices.into_iter().map(|row| rows[row].clone()).collect();
+        Ok(Rows { train: pick(split.train), dev: pick(split.dev) })
+    }
 }
 
-fn make_classifier(
-    config: &RunConfig,
-    columns: Columns,
-    rows: &Rows,
-    device: &Device,
+fn say_cut(
+    [(train, train_rows), (dev, dev_rows)]: [(usize, usize); 2],
+    max_length: usize,
     observer: &mut dyn Observer,
-) -> Result<TextClassifier> {
-    let base = bert_core::BertConfig::load(&config.model)?;
-    let max_length = base.max_length(config.max_length)?;
-    let settings = Settings {
-        columns,
-        texts: if rows.train.iter().any(|row| row.pair.is_some()) { 2 } else { 1 },
-        recipe: Some(config.recipe.clone()),
-        task_embedding: config.words.task_embedding,
-        ..Settings::new(config.pooling, max_length)
-    };
-    let labels = |id2label: &[String]| LabelMap::of_training(&config.train, &rows.train, id2label);
-    let (classifier, notices) = TextClassifier::from_checkpoint(
-        &config.model,
-        labels,
-        settings,
-        config.recipe.seed,
-        device,
-    )?;
-    for notice in notices {
-        observer.notice(&notice);
+) {
+    if train + dev > 0 {
+        observer.notice(&format!(
+            "{train} of {train_rows} training texts and {dev} of {dev_rows} dev texts are longer than \
+             {max_length} tokens and were cut"
+        ));
     }
-    classifier.train_embeddings(config.words.train_embeddings, &config.model)
 }
 
 /// The files of a run that are there from its start, and those that appear later.
@@ -236,7 +326,11 @@ impl Observer for Recorder<'_> {
         self.observer.step(report);
     }
 
-    fn epoch(&mut self, report: &EpochReport, model: &SequenceClassifier) -> Result<()> {
+    fn epoch(
+        &mut self,
+        report: &EpochReport,
+        parameters: &dyn Fn() -> Vec<NamedTensor>,
+    ) -> Result<()> {
         self.log(json!({
             "epoch": report.epoch,
             "train_loss": report.train_loss,
@@ -244,9 +338,9 @@ impl Observer for Recorder<'_> {
             "best": report.best,
         }));
         if report.best {
-            TextClassifier::save_weights(model, self.out)?;
+            save_parameters(self.out, &parameters())?;
         }
         self.write()?;
-        self.observer.epoch(report, model)
+        self.observer.epoch(report, parameters)
     }
 }

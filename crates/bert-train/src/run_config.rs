@@ -36,10 +36,10 @@ pub struct RunConfig {
     /// The format of both files; without it, their extensions tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
-    /// Which columns are text and which is the label.
+    /// Which columns are text and which is the label, or which are tokens and which are tags.
     #[serde(flatten)]
     pub columns: Columns,
-    /// How a text's hidden states become one vector.
+    /// How a text's hidden states become one vector; a tagger pools nothing.
     #[serde(default)]
     pub pooling: PoolingKind,
     /// What is learned of the words.
@@ -57,7 +57,7 @@ pub struct RunConfig {
 }
 
 /// The keys of a run file, at the top level.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 25] = [
     "model",
     "train",
     "dev",
@@ -65,6 +65,8 @@ const KEYS: [&str; 23] = [
     "format",
     "text",
     "label",
+    "tokens",
+    "tags",
     "header",
     "pooling",
     "task_embedding",

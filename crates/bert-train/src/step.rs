@@ -1,17 +1,16 @@
 //! One step of training: forward, backward, clipping, update.
 
 use bert_core::EncoderInput;
-use bert_heads::{CrossEntropy, SequenceClassifier};
 use bert_kernels::{on_workers, random::Key};
 use burn::{lr_scheduler::module_lr_scheduler::ModuleLearningRate, optim::GradientsParams};
 
-use crate::optimizer::Optimizer;
+use crate::{optimizer::Optimizer, trainable::Trainable};
 
 /// A model after a step, and what the step saw.
 #[derive(Debug)]
-pub struct Step {
+pub struct Step<M> {
     /// The model with its new weights.
-    pub model: SequenceClassifier,
+    pub model: M,
     /// The mean loss of the batch, before the step.
     pub loss: f64,
     /// The global norm of the gradients, before clipping; 0 where the loss is no finite number.
@@ -25,15 +24,15 @@ pub struct Step {
 ///
 /// # Panics
 /// When the number of labels is not the number of sequences, or `model` is not on a device with autodiff.
-pub fn train_step(
-    model: SequenceClassifier,
+pub fn train_step<M: Trainable>(
+    model: M,
     optimizer: &mut Optimizer,
-    (input, labels): (&EncoderInput, &[Option<u32>]),
+    (input, labels): (&EncoderInput, &[M::Label]),
     dropout: Option<Key>,
     rates: ModuleLearningRate,
-) -> Step {
+) -> Step<M> {
     on_workers(&input.input_ids.device(), || {
-        let loss = CrossEntropy::default().forward(model.forward(input, dropout), labels);
+        let loss = model.loss(input, labels, dropout);
         let value = f64::from(loss.clone().into_scalar::<f32>());
         if !value.is_finite() {
             return Step { model, loss: value, grad_norm: 0.0 };

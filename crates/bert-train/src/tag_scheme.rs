@@ -1,6 +1,6 @@
 //! How tags mark spans, and the one way in which models are trained on them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use crate::metrics::{Place, TagSpan, spans, split_tag};
 use crate::sentences::Sentence;
@@ -16,6 +16,17 @@ pub enum TagScheme {
     Iobes,
     /// Every token has a tag of its own, as in parts of speech: there are no spans.
     Plain,
+}
+
+impl fmt::Display for TagScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bio => "BIO",
+            Self::Iob1 => "IOB1",
+            Self::Iobes => "IOBES",
+            Self::Plain => "plain tags",
+        })
+    }
 }
 
 impl TagScheme {
@@ -45,9 +56,14 @@ impl TagScheme {
         }
     }
 
+    /// Whether there are spans, marked in another way than BIO.
+    pub fn becomes_bio(self) -> bool {
+        matches!(self, Self::Iob1 | Self::Iobes)
+    }
+
     /// Writes the same spans in BIO; tags of BIO and plain ones stay as they are.
     pub fn to_bio(self, sentences: &mut [Sentence]) {
-        if matches!(self, Self::Bio | Self::Plain) {
+        if !self.becomes_bio() {
             return;
         }
         for tags in sentences.iter_mut().filter_map(|sentence| sentence.tags.as_mut()) {

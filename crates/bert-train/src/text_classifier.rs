@@ -2,20 +2,18 @@
 
 use std::path::Path;
 
-use bert_core::{
-    Bert, BertConfig, Encoding, Tokenizer, initialise, write_atomically, write_safetensors,
-};
+use bert_core::{Bert, BertConfig, Encoding, Tokenizer, initialise};
 use bert_heads::{PoolingKind, SequenceClassifier};
 use burn::{module::Module, tensor::Device};
-use serde_json::json;
 
 use crate::{
     data_set::DataSet,
     encode::encode,
-    error::{Error, Result},
+    error::Result,
     examples::Example,
     labels::LabelMap,
-    model_dir::{ModelDir, PROBLEM_TYPE, SETTINGS_FILE, Settings},
+    model_dir::{ModelDir, Settings, save_settings},
+    task_kind::TaskKind,
     word_config::TrainEmbeddings,
 };
 
@@ -56,7 +54,8 @@ impl TextClassifier {
         let own_task_embedding = own.and_then(|own| own.task_embedding);
         let own_mixture = own.is_some_and(|own| own.layer_mixture);
         let same_mixture = own_mixture == settings.layer_mixture;
-        let same_labels = base.has_classifier() && base.labels() == labels.names();
+        let is_classifier = base.kind() == Some(TaskKind::Classify);
+        let same_labels = is_classifier && base.labels() == labels.names();
         let keep_pooling =
             kind == own_kind && (kind != PoolingKind::Cls || base.has("pooler.dense.weight"));
         let keep_head = same_labels && kind == own_kind && same_mixture;
@@ -74,26 +73,12 @@ impl TextClassifier {
             _ => false,
         };
         let (model, dropped) = build(&base, &settings, labels.len(), seed, is_new, device)?;
-        let (maps, dropped): (Vec<_>, Vec<_>) =
-            dropped.into_iter().partition(|name| name.starts_with("task_embedding."));
-        if !maps.is_empty() {
-            notices.push(format!(
-                "{} has a task embedding of another kind, dropped: {}; `bert export` keeps what it \
-                 learned, folded into the word embeddings",
-                dir.display(),
-                maps.join(", ")
-            ));
-        }
-        if !dropped.is_empty() {
-            let why = match (base.has_classifier(), same_labels) {
-                (false, _) => "not those of a classifier of texts",
-                (true, false) => "made for other labels",
-                (true, true) => "made for another pooling",
-            };
-            let dropped = dropped.join(", ");
-            notices
-                .push(format!("{} holds parts that are {why}, dropped: {dropped}", dir.display()));
-        }
+        let why = match (is_classifier, same_labels) {
+            (false, _) => "not those of a classifier of texts",
+            (true, false) => "made for other labels",
+            (true, true) => "made for another pooling",
+        };
+        notices.extend(base.dropped(dropped, why));
         let ModelDir { config, tokenizer, .. } = base;
         Ok((Self { model, config, tokenizer, labels, settings }, notices))
     }
@@ -123,13 +108,11 @@ impl TextClassifier {
     /// # Errors
     /// When the directory holds neither, or its files do not belong together.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        let base = ModelDir::open(dir)?;
-        if !base.has_classifier() {
-            let architecture = base.architecture().unwrap_or("an encoder alone");
-            let problem = base.problem().map(|problem| format!(" for {problem}"));
-            let holds = format!("{architecture}{}", problem.unwrap_or_default());
-            return Err(Error::NoClassifier { path: dir.into(), holds });
-        }
+        Self::of_dir(ModelDir::open(dir)?, device)
+    }
+
+    pub(crate) fn of_dir(base: ModelDir, device: &Device) -> Result<Self> {
+        base.require_kind(TaskKind::Classify)?;
         let labels = LabelMap::of_model(&base.labels())?;
         let settings = match &base.settings {
             Some(settings) => settings.clone(),
@@ -146,16 +129,9 @@ impl TextClassifier {
     /// # Errors
     /// [`Error::NoNewWords`], which names `dir`, when only new words are to be trained and there are none.
     pub fn train_embeddings(mut self, train: TrainEmbeddings, dir: &Path) -> Result<Self> {
-        let (all, base) = (self.config.vocab_size, self.config.base_vocab_size()?);
-        let frozen = match train {
-            TrainEmbeddings::All => return Ok(self),
-            TrainEmbeddings::New if base == all => {
-                return Err(Error::NoNewWords { path: dir.into() });
-            }
-            TrainEmbeddings::New => base,
-            TrainEmbeddings::None => all,
-        };
-        self.model.bert.embeddings = self.model.bert.embeddings.freeze_words(frozen);
+        if let Some(frozen) = train.frozen_words(&self.config, dir)? {
+            self.model.bert.embeddings = self.model.bert.embeddings.freeze_words(frozen);
+        }
         Ok(self)
     }
 
@@ -171,30 +147,17 @@ impl TextClassifier {
     /// # Errors
     /// When a file can't be written.
     pub fn save_settings(&self, dir: &Path) -> Result<()> {
-        let mut config = self.config.clone();
-        config.id2label = Some(self.labels.names().to_vec());
-        // Only what Hugging Face computes the same way carries the name of its classifier.
         let is_hugging_face = self.settings.pooling == PoolingKind::Cls
             && !self.settings.layer_mixture
             && self.settings.task_embedding.is_none();
-        let architecture =
-            if is_hugging_face { "BertForSequenceClassification" } else { "BertModel" };
-        config.extra.insert("architectures".into(), json!([architecture]));
-        config.extra.remove(PROBLEM_TYPE);
-        write_atomically(dir.join("config.json"), config.to_json().as_bytes())?;
-        self.tokenizer.save(dir)?;
-        let settings =
-            serde_json::to_string_pretty(&self.settings).expect("settings are a JSON object"); // INVARIANT: plain values under string keys
-        write_atomically(dir.join(SETTINGS_FILE), (settings + "\n").as_bytes())?;
-        Ok(())
-    }
-
-    /// Writes the weights of `model`, which may be another than the classifier's own.
-    ///
-    /// # Errors
-    /// When the file can't be written.
-    pub fn save_weights(model: &SequenceClassifier, dir: &Path) -> Result<()> {
-        Ok(write_safetensors(dir.join("model.safetensors"), &model.named_parameters())?)
+        save_settings(
+            dir,
+            &self.config,
+            &self.tokenizer,
+            &self.labels,
+            &self.settings,
+            is_hugging_face,
+        )
     }
 
     /// Encodes texts, and counts those that were cut to `max_length` tokens.
@@ -219,7 +182,7 @@ impl TextClassifier {
         examples: &[Example],
         max_length: usize,
     ) -> Result<(DataSet, usize)> {
-        let labels = self.labels.ids(path, examples)?;
+        let labels = self.labels.ids(path, examples)?.into_iter().map(Some).collect();
         let (encodings, truncated) = self.encode(examples, max_length)?;
         Ok((DataSet { encodings, labels }, truncated))
     }
@@ -237,23 +200,5 @@ fn build(
 ) -> Result<(SequenceClassifier, Vec<String>)> {
     let parts = settings.parts(&dir.config, num_labels)?;
     let bert = Bert::new(&dir.config, device);
-    let model = SequenceClassifier::new(bert, &dir.config, parts, seed, device);
-    let expected: Vec<_> = model
-        .parameter_shapes()
-        .into_iter()
-        .map(|(name, shape)| (base_name(&name).to_owned(), shape))
-        .filter(|(name, _)| !is_new(name))
-        .collect();
-    dir.checkpoint.require(&expected)?;
-    let mut reader = dir.checkpoint.reader();
-    let model = model.set_parameters(|name, shape| match base_name(name) {
-        name if is_new(name) => Ok(None),
-        name => reader.take(name, shape).map(Some),
-    })?;
-    Ok((model, reader.finish()?))
-}
-
-/// The name under which a checkpoint is asked for a parameter.
-fn base_name(name: &str) -> &str {
-    name.strip_prefix("bert.").unwrap_or(name)
+    dir.fill(SequenceClassifier::new(bert, &dir.config, parts, seed, device), is_new)
 }

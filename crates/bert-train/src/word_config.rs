@@ -1,9 +1,12 @@
 //! What is learned of the words: a task embedding, and which rows of the table.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::Path, str::FromStr};
 
+use bert_core::BertConfig;
 use bert_heads::TaskEmbeddingKind;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 /// What is learned of the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,6 +35,21 @@ pub enum TrainEmbeddings {
 impl TrainEmbeddings {
     /// Every choice, in the order of their descriptions.
     pub const ALL: [Self; 3] = [Self::All, Self::New, Self::None];
+
+    /// How many words of the model in `dir`, from the first, are not trained; `None` where all are.
+    pub(crate) fn frozen_words(
+        self,
+        config: &BertConfig,
+        dir: &Path,
+    ) -> crate::Result<Option<usize>> {
+        let (all, base) = (config.vocab_size, config.base_vocab_size()?);
+        match self {
+            Self::All => Ok(None),
+            Self::New if base == all => Err(Error::NoNewWords { path: dir.into() }),
+            Self::New => Ok(Some(base)),
+            Self::None => Ok(Some(all)),
+        }
+    }
 }
 
 impl fmt::Display for TrainEmbeddings {

@@ -149,6 +149,17 @@ fn a_directory_that_holds_a_run() {
 }
 
 #[test]
+fn sentences_with_too_few_tags() {
+    let desk = Desk::new();
+    desk.write("slots.tsv", "a film\tO B-X\nit is a film\tO B-X\n");
+    let flags = ["--train", "slots.tsv", "--tokens", "1", "--tags", "2", "--out", "run"];
+    let model = reference().join("tiny-bert");
+    let output = desk.bert(&[&["train", "--model", text(&model)][..], &flags].concat());
+    assert_refused(&output, 2, &["slots.tsv", "line 2", "4 tokens", "2 tags"]);
+    assert!(!desk.path("run").exists());
+}
+
+#[test]
 fn a_loss_that_is_no_number() {
     let desk = Desk::new();
     let output = desk.train(&["--lr", "1e30", "--batch-size", "8"]);

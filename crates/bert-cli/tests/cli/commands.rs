@@ -129,6 +129,45 @@ fn columns_given_anew_bring_their_own_header() {
     assert_eq!(eval(&["train.tsv", "--text", "1", "--label", "2"])["rows"], 40);
 }
 
+/// Tagging, from files of words to spans with their places in characters.
+#[test]
+fn train_eval_predict_tags() {
+    let desk = Desk::new();
+    let rows = ["the\tO\nmovie\tB-WHAT\nplot\tI-WHAT\n\n", "a\tO\nbad\tO\nfilm\tB-WHAT\n\n"];
+    desk.write("train.conll", (0..40).map(|i| rows[i % 2]).collect::<String>());
+    let model = reference().join("tiny-bert");
+    let train = ["train", "--model", text(&model), "--lr", "5e-3", "--epochs", "6", "--json"];
+    let report =
+        json(&desk.bert(&[&train[..], &["--train", "train.conll", "--out", "tags"]].concat()));
+    for key in ["f1", "precision", "recall", "accuracy", "loss"] {
+        assert!(report["dev"][key].is_f64() && report["last"][key].is_f64(), "{report}");
+    }
+    assert_eq!(report["dev"].as_object().unwrap().len(), 5);
+    let eval = ["eval", "--model", "tags", "--json", "--data"];
+    let metrics = json(&desk.bert(&[&eval[..], &["train.conll"]].concat()));
+    assert_eq!(
+        (metrics["rows"].as_u64(), metrics["f1"].as_f64()),
+        (Some(40), Some(1.0)),
+        "{metrics}"
+    );
+    desk.write("two.tsv", "the movie plot\tO B-WHAT I-WHAT\n");
+    let columns = ["two.tsv", "--tokens", "1", "--tags", "2"];
+    assert_eq!(json(&desk.bert(&[&eval[..], &columns].concat()))["f1"], 1.0);
+
+    let answer = json(&desk.bert(&["predict", "--model", "tags", "--text", "the  movie plot"]));
+    assert_eq!(answer["text"], "the  movie plot");
+    let expected =
+        serde_json::json!([{ "text": "movie plot", "start": 5, "end": 15, "label": "WHAT" }]);
+    assert_eq!(answer["spans"], expected);
+    assert_eq!(answer["tokens"][2]["label"], "I-WHAT");
+    assert!(answer["tokens"][2]["probability"].is_f64());
+    desk.write("words.conll", "the\nmovie\n\nfilm\n");
+    let output = desk.bert(&["predict", "--model", "tags", "--input", "words.conll"]);
+    assert_eq!(stdout(&output).lines().count(), 2, "{}", stderr(&output));
+    let output = desk.bert(&["predict", "--model", "tags", "--text", "a", "--pair", "b"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+}
+
 #[test]
 fn a_text_may_begin_with_a_dash() {
     let desk = Desk::new();

@@ -6,6 +6,7 @@
 mod reference;
 mod runs;
 mod steps;
+mod taggers;
 mod words;
 
 use bert_heads::PoolingKind;

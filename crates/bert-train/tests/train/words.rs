@@ -204,7 +204,7 @@ fn a_run_is_loaded_and_exported_with_the_same_logits() {
             let dev: Vec<_> = split.dev.iter().map(|row| all[*row].clone()).collect();
             let (dev, _) = trained.data_set(&config.train, &dev, 16).unwrap();
             let again = bert_train::evaluate(&trained.model, &dev, 2, 8, &device);
-            assert!((again.loss - report.dev.loss).abs() < 1e-6, "{name}, {kind}");
+            assert!((again.loss - report.dev.loss()).abs() < 1e-6, "{name}, {kind}");
 
             // One table, whose old rows are those of the checkpoint.
             let table = |dir: &Path| {

@@ -1,0 +1,35 @@
+//! A model directory of any kind of task.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use crate::{
+    error::Result, model_dir::ModelDir, tagger::Tagger, task_kind::TaskKind,
+    text_classifier::TextClassifier,
+};
+
+/// A trained model with everything that applying it needs.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // INVARIANT: one a program, so that its size does not matter.
+pub enum TrainedModel {
+    /// One label a text.
+    Classifier(TextClassifier),
+    /// One tag a word.
+    Tagger(Tagger),
+}
+
+impl TrainedModel {
+    /// Loads a model that was trained here, or Hugging Face's `BertForSequenceClassification` or
+    /// `BertForTokenClassification`.
+    ///
+    /// # Errors
+    /// When the directory holds none, or its files do not belong together.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self> {
+        let base = ModelDir::open(dir)?;
+        Ok(match base.kind() {
+            Some(TaskKind::Tag) => Self::Tagger(Tagger::of_dir(base, device)?),
+            _ => Self::Classifier(TextClassifier::of_dir(base, device)?),
+        })
+    }
+}
