@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use bert_train::{Metrics, Trainable, TrainedModel, read_examples, read_sentences};
+use bert_train::{Columns, Metrics, Trainable, TrainedModel, read_examples, read_sentences};
 use clap::Args;
 use serde::Serialize;
 
@@ -26,6 +26,9 @@ pub struct Eval {
     data: PathBuf,
     #[command(flatten)]
     columns: LabelledColumns,
+    /// Task of a model of several [default: all, where they were trained on the same rows]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
     #[command(flatten)]
     running: Running,
     /// Print one line of JSON
@@ -45,7 +48,14 @@ impl Eval {
     pub fn run(self) -> Result<(), Failure> {
         let device = self.running.device()?;
         let (batch_size, format) = (self.running.batch_size, self.columns.format);
-        let report = match TrainedModel::load(&self.model, &device)? {
+        let model = TrainedModel::load(&self.model, &device)?;
+        if let (Some(task), false) = (&self.task, matches!(model, TrainedModel::MultiTask(_))) {
+            return Err(Failure::Usage(format!(
+                "{} is a model of one task: leave out --task {task}",
+                self.model.display()
+            )));
+        }
+        let report = match model {
             TrainedModel::Classifier(classifier) => {
                 let columns = self.columns.or(&classifier.settings.columns);
                 let examples = read_examples(&self.data, format, &columns)?;
@@ -63,6 +73,24 @@ impl Eval {
                 say_truncated(cut, sentences.len(), max_length);
                 let metrics = tagger.model.evaluate(&data, batch_size, &device);
                 Report { metrics, rows: sentences.len() }
+            }
+            TrainedModel::MultiTask(tasker) => {
+                let heads = tasker.heads_of_file(self.task.as_deref())?;
+                let max_length = self.running.max_length.unwrap_or(tasker.settings.max_length);
+                let columns = |own: &Columns| self.columns.or(own);
+                let (data, cut) =
+                    tasker.measured(&self.data, format, &heads, columns, max_length)?;
+                let rows = data.sets[0].encodings.len();
+                say_truncated(cut, rows, max_length);
+                let mut tasks = data.metrics(&data.logits(&tasker.model, batch_size, &device));
+                let metrics = match (&self.task, tasks.0.pop()) {
+                    (Some(_), Some(task)) => task.metrics,
+                    (_, last) => {
+                        tasks.0.extend(last);
+                        Metrics::Tasks(tasks)
+                    }
+                };
+                Report { metrics, rows }
             }
         };
         let mut out = io::stdout().lock();

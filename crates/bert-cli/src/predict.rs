@@ -1,11 +1,12 @@
 //! `bert predict`.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use bert_train::{Columns, Example, Prediction, Sentences, TrainedModel};
+use bert_train::{Columns, Example, Prediction, Sentences, TaskAnswer, TrainedModel};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -77,6 +78,15 @@ impl Predict {
                     tagger.predict(examples, max_length, batch_size, &device)
                 })
             }
+            TrainedModel::MultiTask(tasker) => {
+                let max_length = self.running.max_length.unwrap_or(tasker.settings.max_length);
+                self.texts(tasker.texts(), max_length, |examples| {
+                    let (answers, cut) =
+                        tasker.predict(examples, max_length, batch_size, &device)?;
+                    let lines = examples.iter().zip(answers);
+                    Ok((lines.map(|(text, answers)| answers_line(text, answers)).collect(), cut))
+                })
+            }
         }
     }
 
@@ -127,14 +137,28 @@ fn print_parts<R, A: Serialize>(
     Ok(())
 }
 
+/// What each task says of a text.
+fn answers_line(example: &Example, answers: BTreeMap<String, TaskAnswer>) -> Value {
+    let mut line = text_line(example);
+    for (task, answer) in answers {
+        line[task] = json!(answer);
+    }
+    line
+}
+
+/// A line that begins with the text or the pair.
+fn text_line(example: &Example) -> Value {
+    match &example.pair {
+        Some(pair) => json!({ "text": example.text, "pair": pair }),
+        None => json!({ "text": example.text }),
+    }
+}
+
 /// What a classifier says of a text.
 fn line(example: &Example, prediction: &Prediction, names: &[String]) -> Value {
     let probabilities: Map<String, Value> =
         names.iter().cloned().zip(prediction.probabilities.iter().map(|p| json!(p))).collect();
-    let mut line = json!({ "text": example.text });
-    if let Some(pair) = &example.pair {
-        line["pair"] = json!(pair);
-    }
+    let mut line = text_line(example);
     line["label"] = json!(names[prediction.label as usize]);
     line["probabilities"] = Value::Object(probabilities);
     line

@@ -7,7 +7,10 @@ use std::{
 
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
-use bert_train::{Progress, RunConfig, RunReport, TrainEmbeddings, run};
+use bert_train::{
+    Baselines, MultiTaskConfig, Progress, Recipe, RunConfig, RunFile, RunReport, TrainEmbeddings,
+    run, run_tasks,
+};
 use clap::Args;
 
 use crate::{Failure, arguments::LabelledColumns, devices::device};
@@ -29,6 +32,9 @@ Examples:
 
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
+
+  # several tasks on one encoder, described in tables [task.NAME] of a file, each held against its training alone
+  bert train tasks.toml --baselines train --out run
 
 Sentences with a tag for each word are .conll files, two columns of words with spaces between them (--tokens, --tags), or
 parallel files in place of one, WORDS,TAGS. Without --text and --label the last column is the label and all before it are text (two at most).
@@ -102,6 +108,10 @@ pub struct Train {
     /// Replace the run that --out holds
     #[arg(long)]
     overwrite: bool,
+    /// What each of several tasks is held against: none, train (trained alone by the same recipe, after the run), or
+    /// directories of models [default: none]
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    baselines: Vec<PathBuf>,
     /// Print one closing line of JSON on standard output and nothing else there
     #[arg(long)]
     json: bool,
@@ -111,8 +121,15 @@ impl Train {
     /// Trains.
     pub fn run(self) -> Result<(), Failure> {
         let device = device(self.device.as_deref())?;
-        let config = self.config()?;
-        let report = run(&config, &self.out, self.overwrite, &device, &mut Progress::new())?;
+        let mut progress = Progress::new();
+        let report = match self.tasks()? {
+            Some(config) => {
+                let baselines = self.baselines();
+                run_tasks(&config, &self.out, self.overwrite, &baselines, &device, &mut progress)?
+            }
+            None => run(&self.config()?, &self.out, self.overwrite, &device, &mut progress)?,
+        };
+        drop(progress);
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&report).map_err(io::Error::from)?)?;
@@ -120,6 +137,69 @@ impl Train {
             self.print(&report, &mut out)?;
         }
         Ok(())
+    }
+
+    /// The run file with the flags over it, where it describes several tasks.
+    fn tasks(&self) -> Result<Option<MultiTaskConfig>, Failure> {
+        let path = match &self.run_file {
+            Some(path) if RunFile::read(path)?.has_tasks() => path,
+            _ if self.baselines.is_empty() => return Ok(None),
+            _ => {
+                let message =
+                    "--baselines is for several tasks: name a run file with tables [task.NAME]";
+                return Err(Failure::Usage(message.to_owned()));
+            }
+        };
+        let of_task = [
+            ("--train", self.train.is_some()),
+            ("--dev", self.dev.is_some()),
+            ("--dev-fraction", self.dev_fraction.is_some()),
+            ("--text", !self.columns.text.is_empty()),
+            ("--label", self.columns.label.is_some()),
+            ("--tokens", self.columns.tokens.is_some()),
+            ("--tags", self.columns.tags.is_some()),
+            ("--header", self.columns.header),
+            ("--format", self.columns.format.is_some()),
+            ("--pooling", self.pooling.is_some()),
+            ("--task-embedding", self.task_embedding.is_some()),
+        ];
+        if let Some((flag, _)) = of_task.iter().find(|(_, is_given)| *is_given) {
+            return Err(Failure::Usage(format!(
+                "{flag} belongs to a task: write it into its table in {}",
+                path.display()
+            )));
+        }
+        let mut flags = toml::Table::new();
+        if let Some(model) = &self.model {
+            flags.insert("model".into(), model.to_string_lossy().into_owned().into());
+        }
+        let mut config = MultiTaskConfig::load(path, flags)?;
+        set(&mut config.precision, &self.precision);
+        set(&mut config.train_embeddings, &self.train_embeddings);
+        config.max_length = self.max_length.or(config.max_length);
+        self.set_recipe(&mut config.recipe);
+        Ok(Some(config))
+    }
+
+    fn baselines(&self) -> Baselines {
+        match self.baselines.as_slice() {
+            [] => Baselines::None,
+            [one] if one.as_os_str() == "none" => Baselines::None,
+            [one] if one.as_os_str() == "train" => Baselines::Train,
+            dirs => Baselines::Dirs(dirs.to_vec()),
+        }
+    }
+
+    /// The flags over the numbers of a run.
+    fn set_recipe(&self, recipe: &mut Recipe) {
+        set(&mut recipe.epochs, &self.epochs);
+        set(&mut recipe.learning_rate, &self.lr);
+        set(&mut recipe.batch_size, &self.batch_size);
+        set(&mut recipe.seed, &self.seed);
+        recipe.head_learning_rate = self.head_lr.or(recipe.head_learning_rate);
+        recipe.pooling_learning_rate = self.pooling_lr.or(recipe.pooling_learning_rate);
+        recipe.task_embedding_learning_rate =
+            self.task_embedding_lr.or(recipe.task_embedding_learning_rate);
     }
 
     /// The run file, or the defaults, with the flags over it.
@@ -141,20 +221,12 @@ impl Train {
             }
         };
         config.columns = self.columns.or(&config.columns);
-        fn set<T: Clone>(place: &mut T, flag: &Option<T>) {
-            if let Some(value) = flag {
-                place.clone_from(value);
-            }
-        }
         set(&mut config.model, &self.model);
         set(&mut config.train, &self.train);
         set(&mut config.pooling, &self.pooling);
         set(&mut config.precision, &self.precision);
         set(&mut config.words.train_embeddings, &self.train_embeddings);
-        set(&mut config.recipe.epochs, &self.epochs);
-        set(&mut config.recipe.learning_rate, &self.lr);
-        set(&mut config.recipe.batch_size, &self.batch_size);
-        set(&mut config.recipe.seed, &self.seed);
+        self.set_recipe(&mut config.recipe);
         if self.dev.is_some() || self.dev_fraction.is_some() {
             config.dev.clone_from(&self.dev);
             config.dev_fraction = self.dev_fraction;
@@ -162,16 +234,14 @@ impl Train {
         config.format = self.columns.format.or(config.format);
         config.max_length = self.max_length.or(config.max_length);
         config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
-        config.recipe.head_learning_rate = self.head_lr.or(config.recipe.head_learning_rate);
-        config.recipe.pooling_learning_rate =
-            self.pooling_lr.or(config.recipe.pooling_learning_rate);
-        config.recipe.task_embedding_learning_rate =
-            self.task_embedding_lr.or(config.recipe.task_embedding_learning_rate);
         Ok(config)
     }
 
     fn print(&self, report: &RunReport, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "best epoch {}, on dev: {}", report.best_epoch, report.dev)?;
+        for comparison in &report.comparisons {
+            writeln!(out, "{comparison}")?;
+        }
         writeln!(
             out,
             "trained in {:.1} s ({:.1} examples/s); the model is in {}",
@@ -179,5 +249,11 @@ impl Train {
             report.examples_per_second,
             self.out.display()
         )
+    }
+}
+
+fn set<T: Clone>(place: &mut T, flag: &Option<T>) {
+    if let Some(value) = flag {
+        place.clone_from(value);
     }
 }

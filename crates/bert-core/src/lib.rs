@@ -29,7 +29,7 @@ pub use embeddings::Embeddings;
 pub use error::{Error, Result};
 pub use input::EncoderInput;
 pub use layer::{Intermediate, Layer, Output};
-pub use parameters::{initialise, named_parameters, parameter_shapes, set_parameters};
+pub use parameters::{fnv1a, initialise, named_parameters, parameter_shapes, set_parameters};
 pub use pooler::{Pooler, first_tokens};
 pub use tokenizer::{Encoding, SpecialToken, Tokenizer};
 pub use vocabulary::ExtendedModel;

@@ -216,8 +216,8 @@ fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     transposed
 }
 
-/// FNV-1a, 64 bits: a fixed number for each name.
-pub(crate) fn fnv1a(name: &str) -> u64 {
+/// FNV-1a, 64 bits: a fixed number for each name, the same on every machine.
+pub fn fnv1a(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -30,7 +30,7 @@ pub use embedding::embedding;
 pub use gelu::{gelu, gelu_new};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
-pub use optimizer::{AdamW, AdamWState, GradientScale, sum_of_squares};
+pub use optimizer::{AdamW, AdamWState, GradientScale, dot_product, sum_of_squares};
 pub use precision::{ParsePrecisionError, Precision, set_precision};
 pub use sequences::Sequences;
 pub use switch::set_fast_kernels;

@@ -173,13 +173,22 @@ impl Step {
     }
 }
 
-/// The sum of the squares of all elements, in double precision and a fixed order where the device is a CPU of ours.
+/// The sum of the squares of all elements, as [`dot_product`].
 pub fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> f64 {
+    dot_product(tensor.clone(), tensor)
+}
+
+/// The sum of the products of two tensors' elements, in double precision and a fixed order where the device is a CPU of ours.
+///
+/// # Panics
+/// When the shapes differ.
+pub fn dot_product<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> f64 {
+    assert_eq!(x.dims(), y.dims(), "dot product: two tensors of one shape are expected");
     #[cfg(feature = "flex")]
-    if crate::flex::is_fast(&tensor) {
-        return crate::flex::optimizer::sum_of_squares(tensor);
+    if crate::flex::is_fast(&x) {
+        return crate::flex::optimizer::dot_product(x, y);
     }
     // Row by row: a sum over millions of elements at once is in no fixed order on flex.
-    let sum: f32 = tensor.square().sum_dim(D - 1).sum().into_scalar();
+    let sum: f32 = (x * y).sum_dim(D - 1).sum().into_scalar();
     f64::from(sum)
 }

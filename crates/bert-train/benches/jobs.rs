@@ -16,13 +16,13 @@ use std::{
 };
 
 use bert_core::{Bert, BertConfig, EncoderInput, initialise, pass_key};
-use bert_heads::{PoolingKind, SequenceClassifier, SequenceClassifierConfig};
+use bert_heads::{CrossEntropy, PoolingKind, SequenceClassifier, SequenceClassifierConfig};
 use bert_kernels::{
     Precision, Sequences, on_workers,
     random::{Purpose, Stream},
     set_precision,
 };
-use bert_train::{Optimizer, Recipe, learning_rates, train_step};
+use bert_train::{Combine, Optimizer, Recipe, learning_rates, train_step};
 use burn::{
     module::Module,
     tensor::{Device, Int, Tensor},
@@ -175,10 +175,14 @@ fn train(config: &BertConfig, lengths: &[usize], device: &Device) -> Vec<f64> {
         let start = Instant::now();
         let key = pass_key(0, step as u32, 0, 0);
         let rates = learning_rates(&recipe, 1.0);
-        let step = train_step(model, &mut optimizer, (&input, &labels), Some(key), rates);
+        let loss = |model: &SequenceClassifier, (): &()| {
+            CrossEntropy::default().forward(model.forward(&input, Some(key)), &labels).into()
+        };
+        let step = train_step(model, &mut optimizer, &device, &[()], loss, Combine::Sum, rates);
         wait(&device);
         times.push(start.elapsed().as_secs_f64() * 1e3);
-        assert!(step.loss.is_finite(), "the loss is {}", step.loss);
+        let loss = step.losses[0][0];
+        assert!(loss.is_finite(), "the loss is {loss}");
         model = step.model;
     }
     times.split_off(WARM_UP)

@@ -1,12 +1,13 @@
 //! Labelled texts, ready for the encoder.
 
 use bert_core::Encoding;
+use bert_kernels::Sequences;
 
 use crate::labels::LabelMap;
 
 /// Encoded texts with what they are to be answered with, in file order.
 ///
-/// `L` is a model's [`Label`](crate::Trainable::Label): for a classifier of texts the id of the label, where a text has one.
+/// `L` is what a row is answered with: for a classifier of texts the id of the label, where a text has one.
 #[derive(Debug, Clone)]
 pub struct DataSet<L = Option<u32>> {
     /// One a row.
@@ -48,6 +49,14 @@ impl<L> DataSet<L> {
     pub fn lengths(&self) -> Vec<usize> {
         self.encodings.iter().map(|encoding| encoding.input_ids.len()).collect()
     }
+
+    /// The encodings of some rows.
+    pub(crate) fn encodings_of<'a>(
+        &'a self,
+        rows: &'a [usize],
+    ) -> impl Iterator<Item = &'a Encoding> {
+        rows.iter().map(|row| &self.encodings[*row])
+    }
 }
 
 impl<L> Default for DataSet<L> {
@@ -67,6 +76,22 @@ impl WordTags {
             }
         }
         Self { tags, first_tokens }
+    }
+
+    /// What each token of a batch is answered with: a word's first piece with its tag, all others with nothing.
+    pub(crate) fn of_tokens<'a>(
+        rows: impl IntoIterator<Item = &'a Self>,
+        sequences: &Sequences,
+    ) -> Vec<Option<u32>> {
+        let mut targets = vec![None; sequences.tokens()];
+        for (range, row) in sequences.ranges().zip(rows) {
+            for (tag, first) in row.tags.iter().zip(&row.first_tokens) {
+                if let Some(first) = first {
+                    targets[range.start + first] = Some(*tag);
+                }
+            }
+        }
+        targets
     }
 }
 

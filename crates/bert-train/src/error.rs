@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::format::Format;
+use crate::task_form::TaskForm;
 use crate::task_kind::TaskKind;
 
 /// The result of an operation of this crate.
@@ -13,6 +14,68 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A way to balance losses compares the tasks at every step.
+    #[error(
+        "balance {balance} needs a batch of every task in each step: write step = \"all\", or choose the balance fixed or uncertainty"
+    )]
+    StepOfAll {
+        /// The balance.
+        balance: &'static str,
+    },
+    /// A label that is to be a number is none.
+    #[error(
+        "{path}, line {line}: expected a number as label, got {label:?}: a task of kind classify takes any label"
+    )]
+    NotNumber {
+        /// The file.
+        path: PathBuf,
+        /// The line on which the row starts, from 1.
+        line: usize,
+        /// What is there.
+        label: String,
+    },
+    /// A task has more or fewer texts a row than its kind takes.
+    #[error(
+        "{path}: a row has {texts} text(s), which kind {kind} does not take: choose kind {other}, or name the columns with text = [..]"
+    )]
+    TaskTexts {
+        /// The file.
+        path: PathBuf,
+        /// The task's kind.
+        kind: TaskForm,
+        /// The kind that takes such rows.
+        other: TaskForm,
+        /// The texts of a row.
+        texts: usize,
+    },
+    /// A model is no baseline of one task.
+    #[error(
+        "{path} fits {fitting} of the tasks, expected one: a baseline has the kind, the labels and the vocabulary of its task"
+    )]
+    Baseline {
+        /// The model's directory.
+        path: PathBuf,
+        /// The tasks that it could be of.
+        fitting: usize,
+    },
+    /// A model has no task of this name.
+    #[error("{path} has no task {name:?}: its tasks are {}", .known.join(", "))]
+    UnknownTask {
+        /// The model's directory.
+        path: PathBuf,
+        /// The name.
+        name: String,
+        /// Its tasks.
+        known: Vec<String>,
+    },
+    /// A model of several tasks is to be measured on one file, and no task was named.
+    #[error("{path} has tasks of several data sets: say which one with --task, one of {}", .known.join(", "))]
+    WhichTask {
+        /// The model's directory.
+        path: PathBuf,
+        /// Its tasks.
+        known: Vec<String>,
+    },
     /// A file could not be opened or read.
     #[error("cannot read {path}: {source}")]
     Read {
@@ -577,7 +640,13 @@ impl Error {
     pub fn is_bad_input(&self) -> bool {
         // Each variant is listed, so that a new one cannot be forgotten here.
         match self {
-            Self::Read { .. }
+            Self::StepOfAll { .. }
+            | Self::NotNumber { .. }
+            | Self::TaskTexts { .. }
+            | Self::UnknownTask { .. }
+            | Self::Baseline { .. }
+            | Self::WhichTask { .. }
+            | Self::Read { .. }
             | Self::UnknownExtension { .. }
             | Self::UnknownFormat { .. }
             | Self::NotUtf8 { .. }

@@ -3,7 +3,7 @@
 use bert_core::{EncoderInput, Encoding};
 use bert_heads::{SequenceClassifier, TokenClassifier};
 use bert_kernels::on_workers;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use crate::{
     batches::evaluation_batches,
@@ -38,22 +38,35 @@ pub(crate) fn map_batches(
     encodings: &[Encoding],
     batch_size: usize,
     device: &Device,
-    forward: impl Fn(EncoderInput) -> burn::tensor::Tensor<2> + Sync,
+    forward: impl Fn(EncoderInput) -> Tensor<2> + Sync,
 ) -> Vec<Vec<f32>> {
+    map_batches_of(encodings, batch_size, device, |input| vec![forward(input)]).swap_remove(0)
+}
+
+/// [`map_batches`] for several results of each pass: `[results][texts]`.
+pub(crate) fn map_batches_of(
+    encodings: &[Encoding],
+    batch_size: usize,
+    device: &Device,
+    forward: impl Fn(EncoderInput) -> Vec<Tensor<2>> + Sync,
+) -> Vec<Vec<Vec<f32>>> {
     let lengths: Vec<usize> = encodings.iter().map(|encoding| encoding.input_ids.len()).collect();
-    let mut results = vec![vec![]; encodings.len()];
+    let mut results: Vec<Vec<Vec<f32>>> = vec![vec![vec![]; encodings.len()]];
     for batch in evaluation_batches(&lengths, batch_size) {
-        let (values, rows, width) = on_workers(device, || {
+        let outputs = on_workers(device, || {
             let input = EncoderInput::new(batch.iter().map(|row| &encodings[*row]), device);
-            let output = forward(input);
-            let [rows, width] = output.dims();
-            (output.into_data().iter::<f32>().collect::<Vec<f32>>(), rows, width)
+            let read =
+                |output: Tensor<2>| (output.dims(), output.into_data().iter::<f32>().collect());
+            forward(input).into_iter().map(read).collect::<Vec<([usize; 2], Vec<f32>)>>()
         });
-        let mut values = values.into_iter();
-        let is_by_text = rows == batch.len();
-        for row in batch {
-            let rows = if is_by_text { 1 } else { lengths[row] };
-            results[row] = values.by_ref().take(rows * width).collect();
+        results.resize(outputs.len(), vec![vec![]; encodings.len()]);
+        for (result, ([rows, width], values)) in results.iter_mut().zip(outputs) {
+            let mut values = values.into_iter();
+            let is_by_text = rows == batch.len();
+            for row in &batch {
+                let rows = if is_by_text { 1 } else { lengths[*row] };
+                result[*row] = values.by_ref().take(rows * width).collect();
+            }
         }
     }
     results
@@ -110,7 +123,7 @@ pub fn evaluate_tags(
 }
 
 /// `-log softmax(logits)[label]`, in double precision.
-fn cross_entropy(logits: &[f32], label: u32) -> f64 {
+pub(crate) fn cross_entropy(logits: &[f32], label: u32) -> f64 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
     sum.ln() - f64::from(logits[label as usize] - largest)

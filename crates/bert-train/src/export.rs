@@ -11,6 +11,9 @@ use crate::{
 /// Writes the model in `model` into `out`, which is made, with its task embedding folded into the word embeddings:
 /// what reads Hugging Face's layout then computes the same.
 ///
+/// A model of several tasks becomes one directory for each of the word embeddings that its tasks read, named by the first of
+/// these tasks; `out` itself where all read the same.
+///
 /// # Errors
 /// When `model` holds no trained model, or `out` is not empty or can't be written.
 pub fn export(model: &Path, out: &Path, device: &Device) -> Result<()> {
@@ -26,6 +29,16 @@ pub fn export(model: &Path, out: &Path, device: &Device) -> Result<()> {
             make_out(out)?;
             tagger.save_settings(out)?;
             save_parameters(out, &tagger.model.named_parameters())
+        }
+        TrainedModel::MultiTask(tasker) => {
+            make_out(out)?;
+            for (name, folded) in tasker.fold_task_embeddings() {
+                let dir = name.map_or_else(|| out.to_owned(), |name| out.join(name));
+                make_out(&dir)?;
+                folded.save_settings(&dir)?;
+                save_parameters(&dir, &folded.model.named_parameters())?;
+            }
+            Ok(())
         }
     }
 }

@@ -2,23 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use bert_core::{EncoderInput, NamedTensor, pass_key};
+use bert_core::{NamedTensor, pass_key};
+use bert_kernels::random::Key;
 use burn::tensor::Device;
 
 use crate::{
-    batches::epoch_batches,
-    data_set::DataSet,
+    agreement::Agreement,
     error::{Error, Result},
     metrics::Metrics,
+    mixer::Mixer,
     optimizer::{Optimizer, learning_rates},
     recipe::Recipe,
+    sampler::Batch,
     schedule::Schedule,
-    step::{Step, train_step},
+    step::{PartLoss, Step, train_step},
     trainable::Trainable,
 };
 
 /// What a step did.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepReport {
     /// The step, from 0.
     pub step: usize,
@@ -26,8 +28,10 @@ pub struct StepReport {
     pub total_steps: usize,
     /// The epoch, from 1.
     pub epoch: usize,
-    /// The mean loss of the batch, before the step.
+    /// The mean loss of the batch, before the step; of several heads, the sum of their losses by weight.
     pub loss: f64,
+    /// The heads of the step, each with the mean loss of its batch.
+    pub losses: Vec<(usize, f64)>,
     /// The encoder's learning rate.
     pub learning_rate: f64,
     /// The global norm of the gradients before clipping.
@@ -45,6 +49,10 @@ pub struct EpochReport {
     pub epoch: usize,
     /// The mean training loss over the epoch's rows.
     pub train_loss: f64,
+    /// The mean training loss of each head; none where it was not trained.
+    pub head_losses: Vec<Option<f64>>,
+    /// The heads that are finished by now.
+    pub finished: Vec<usize>,
     /// The metrics on the dev rows after the epoch.
     pub dev: Metrics,
     /// Whether the model is better than after every earlier epoch.
@@ -58,6 +66,9 @@ pub trait Observer {
 
     /// Called after every step.
     fn step(&mut self, _report: &StepReport) {}
+
+    /// Called before every epoch and after the last, where there are several tasks.
+    fn agreement(&mut self, _report: &Agreement) {}
 
     /// Called after every epoch; `parameters` gives those of the model as it is then, as a checkpoint holds them.
     ///
@@ -112,25 +123,27 @@ impl<M> FineTuned<M> {
 /// [`Error::NotFinite`] when the loss stops being a number, and what `observer` returns.
 pub fn fine_tune<M: Trainable>(
     model: M,
-    train: &DataSet<M::Label>,
+    train: &M::Data,
     dev: &M::Dev,
     recipe: &Recipe,
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<FineTuned<M>> {
     recipe.check()?;
-    for (name, rows) in [("training", train.len()), ("dev", M::rows(dev))] {
-        if rows == 0 {
-            return Err(Error::NoRows { name });
-        }
+    let sets = M::sets(train);
+    if sets.is_empty() || sets.iter().any(|set| set.lengths.is_empty()) {
+        return Err(Error::NoRows { name: "training" });
+    }
+    if M::rows(dev) == 0 {
+        return Err(Error::NoRows { name: "dev" });
     }
     let plain = device.clone().inner();
     let device = plain.clone().autodiff();
     let mut model = model.train();
     let mut optimizer = Optimizer::new(recipe);
     let schedule = Schedule::Linear { warmup_ratio: recipe.warmup_ratio };
-    let lengths = train.lengths();
-    let steps_per_epoch = train.len().div_ceil(recipe.batch_size);
+    let mut mixer = Mixer::new(sets, recipe);
+    let steps_per_epoch = mixer.sampler.steps_per_epoch();
     let total_steps = steps_per_epoch * recipe.epochs;
 
     let start = Instant::now();
@@ -138,32 +151,60 @@ pub fn fine_tune<M: Trainable>(
     let mut epochs: Vec<EpochReport> = vec![];
     let mut best: Option<(f64, M)> = None;
     for epoch in 1..=recipe.epochs {
-        let mut loss_sum = 0.0;
-        for batch in epoch_batches(&lengths, recipe.batch_size, recipe.seed, epoch - 1) {
-            let input = EncoderInput::new(batch.iter().map(|row| &train.encodings[*row]), &device);
-            let labels: Vec<M::Label> =
-                batch.iter().map(|row| train.labels[*row].clone()).collect();
-            let key = pass_key(recipe.seed, step as u32, 0, 0);
-            let factor = schedule.factor(step, total_steps);
+        let steps = mixer.epoch(epoch - 1);
+        let steps_of_epoch = steps.len();
+        if steps_of_epoch == 0 {
+            break;
+        }
+        if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, step, &device) {
+            observer.agreement(&agreement);
+        }
+        let mut epoch_loss = Mean::default();
+        let mut head_losses = vec![Mean::default(); mixer.heads()];
+        for (place, parts) in steps.into_iter().enumerate() {
+            // Where tasks are finished, an epoch has fewer steps, and its rates fall as they would have.
+            let position = (epoch - 1) * steps_per_epoch + place * steps_per_epoch / steps_of_epoch;
+            let factor = schedule.factor(position, total_steps);
             let rates = learning_rates(recipe, factor);
-            let Step { model: moved, loss, grad_norm } =
-                train_step(model, &mut optimizer, (&input, &labels), Some(key), rates);
+            let weights = mixer.weights();
+            let numbered: Vec<(usize, &Batch)> = parts.iter().enumerate().collect();
+            let loss = |model: &M, (number, batch): &(usize, &Batch)| {
+                let key = pass_key(recipe.seed, step as u32, *number as u32, 0);
+                part_loss(model, train, batch, &weights, &device, key)
+            };
+            let shared = mixer.shared(&model);
+            let combine = mixer.combine(&shared, step);
+            let taken = train_step(model, &mut optimizer, &device, &numbered, loss, combine, rates);
+            let Step { model: moved, losses, grad_norm, gram } = taken;
             model = moved;
-            for (what, value) in [("loss", loss), ("norm of the gradients", grad_norm)] {
+            let values = losses.iter().flatten().map(|loss| ("loss", *loss));
+            for (what, value) in values.chain([("norm of the gradients", grad_norm)]) {
                 if !value.is_finite() {
                     return Err(Error::NotFinite { what, step: step + 1, epoch, value });
                 }
             }
+            mixer.after_step(&parts, &losses, gram.as_ref());
 
+            let (mut loss, mut step_rows) = (0.0, 0);
+            let mut by_head = vec![];
+            for (part, losses) in parts.iter().zip(&losses) {
+                step_rows += part.rows.len();
+                for (head, value) in part.heads.iter().zip(losses) {
+                    loss += value * weights[*head];
+                    head_losses[*head].add(*value, part.rows.len());
+                    by_head.push((*head, *value));
+                }
+            }
             step += 1;
-            rows += batch.len();
-            loss_sum += loss * batch.len() as f64;
+            rows += step_rows;
+            epoch_loss.add(loss, step_rows);
             train_time = start.elapsed();
             observer.step(&StepReport {
                 step: step - 1,
                 total_steps,
                 epoch,
                 loss,
+                losses: by_head,
                 learning_rate: recipe.learning_rate * factor,
                 grad_norm,
                 rows,
@@ -177,13 +218,24 @@ pub fn fine_tune<M: Trainable>(
             return Err(Error::NotFinite { what: "dev loss", step, epoch, value: dev.loss() });
         }
         let is_best = best.as_ref().is_none_or(|(highest, _)| dev.main() > *highest);
-        let report =
-            EpochReport { epoch, train_loss: loss_sum / train.len() as f64, dev, best: is_best };
+        let head_losses: Vec<Option<f64>> = head_losses.iter().map(Mean::get).collect();
+        let finished = mixer.after_epoch(&head_losses, &dev.scores());
+        let report = EpochReport {
+            epoch,
+            train_loss: epoch_loss.get().unwrap_or(0.0),
+            head_losses,
+            finished,
+            dev,
+            best: is_best,
+        };
         observer.epoch(&report, &|| evaluated.named_parameters())?;
         if is_best {
             best = Some((report.dev.main(), evaluated));
         }
         epochs.push(report);
+    }
+    if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, step, &device) {
+        observer.agreement(&agreement);
     }
 
     let best_epoch = 1 + epochs.iter().rposition(|report| report.best).unwrap_or(0);
@@ -195,4 +247,42 @@ pub fn fine_tune<M: Trainable>(
         train_time,
         examples_per_second: rows as f64 / train_time.as_secs_f64(),
     })
+}
+
+/// The losses of a batch, and the sum of its heads' objectives by weight.
+fn part_loss<M: Trainable>(
+    model: &M,
+    data: &M::Data,
+    batch: &Batch,
+    weights: &[f64],
+    device: &Device,
+    dropout: Key,
+) -> PartLoss {
+    let losses = model.losses(data, batch, device, Some(dropout));
+    let objectives = batch.heads.iter().zip(&losses).map(|(head, loss)| {
+        let objective = model.objective(*head, loss.clone());
+        if weights[*head] == 1.0 { objective } else { objective * weights[*head] }
+    });
+    let sum = objectives.reduce(|sum, objective| sum + objective);
+    let objective = sum.expect("a batch has a head"); // INVARIANT: the sampler leaves out sets without one
+    PartLoss { objective, losses }
+}
+
+/// A mean that rows are added to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    sum: f64,
+    rows: usize,
+}
+
+impl Mean {
+    /// Adds the mean of some rows.
+    fn add(&mut self, mean: f64, rows: usize) {
+        self.sum += mean * rows as f64;
+        self.rows += rows;
+    }
+
+    fn get(&self) -> Option<f64> {
+        (self.rows > 0).then(|| self.sum / self.rows as f64)
+    }
 }

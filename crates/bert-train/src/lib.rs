@@ -1,5 +1,8 @@
 //! Data sets, batching, the fine-tuning recipe, metrics and run directories.
 
+mod agreement;
+mod balance;
+mod baselines;
 mod batches;
 mod closest;
 mod columns;
@@ -14,13 +17,21 @@ mod examples;
 mod export;
 mod fine_tune;
 mod format;
+mod gradients;
 mod json;
 mod labels;
 mod lines;
 mod metrics;
+mod mixer;
+mod mixing;
 mod model_dir;
+mod multi_task_config;
+mod multi_task_page;
+mod multi_task_run;
+mod multi_tasker;
 mod optimizer;
 mod out_dir;
+mod pcgrad;
 mod prediction;
 mod progress;
 mod questions;
@@ -28,6 +39,8 @@ mod recipe;
 mod rows;
 mod run;
 mod run_config;
+mod run_file;
+mod sampler;
 mod schedule;
 mod sentences;
 mod split;
@@ -36,13 +49,22 @@ mod suggestion;
 mod tag_scheme;
 mod tagger;
 mod tagging;
+mod targets;
+mod task_answers;
+mod task_form;
 mod task_kind;
+mod task_rows;
+mod task_sets;
+mod task_settings;
 mod text_classifier;
 mod trainable;
 mod trained_model;
 mod vocabulary;
 mod word_config;
 
+pub use agreement::Agreement;
+pub use balance::{Balance, Balancer};
+pub use baselines::{Baselines, TaskComparison, Verdict};
 pub use batches::{epoch_batches, evaluation_batches};
 pub use columns::{Column, Columns};
 pub use data_set::{DataSet, TaggedSet, WordTags};
@@ -53,15 +75,22 @@ pub use examples::{Example, Examples, read_examples, read_training_examples};
 pub use export::export;
 pub use fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune};
 pub use format::Format;
+pub use gradients::Gram;
 pub use labels::LabelMap;
 pub use metrics::{
-    ClassScores, ClassificationMetrics, Metrics, MultiLabelMetrics, TagSpan, TaggingMetrics,
-    accuracy, answer_f1, argmax, class_scores, confusion_matrix, exact_match, f1_macro,
-    label_scores, matthews, mean_absolute_error, mean_squared_error, normalise_answer, pearson,
-    quadratic_weighted_kappa, span_scores, spans, spearman, subset_accuracy,
+    AnswerMetrics, ClassScores, ClassificationMetrics, Metrics, MultiLabelMetrics, OrdinalMetrics,
+    RegressionMetrics, TagSpan, TaggingMetrics, TaskMetrics, TasksMetrics, accuracy, answer_f1,
+    argmax, class_scores, confusion_matrix, exact_match, f1_macro, label_scores, matthews,
+    mean_absolute_error, mean_squared_error, normalise_answer, pearson, quadratic_weighted_kappa,
+    span_scores, spans, spearman, subset_accuracy,
 };
+pub use mixing::{Mixing, TaskMixing};
 pub use model_dir::Settings;
+pub use multi_task_config::{MultiTaskConfig, TaskTable};
+pub use multi_task_run::run_tasks;
+pub use multi_tasker::MultiTasker;
 pub use optimizer::{Optimizer, learning_rates};
+pub use pcgrad::projections;
 pub use prediction::{Prediction, TokenWeight};
 pub use progress::Progress;
 pub use questions::{Answer, Question, read_questions};
@@ -69,14 +98,21 @@ pub use recipe::Recipe;
 pub use rows::{Cell, Row, Rows};
 pub use run::{RunReport, run};
 pub use run_config::RunConfig;
+pub use run_file::RunFile;
+pub use sampler::{Batch, Sampler, Sampling, StepSize, TrainingSet};
 pub use schedule::Schedule;
 pub use sentences::{Sentence, Sentences, read_sentences};
 pub use split::{Split, stratified_split};
-pub use step::{Step, train_step};
+pub use step::{Combine, PartLoss, Step, train_step};
 pub use tag_scheme::TagScheme;
 pub use tagger::Tagger;
 pub use tagging::{TaggedSpan, TaggedToken, Tagging};
+pub use targets::{AnswerTarget, Targets, best_answer};
+pub use task_answers::TaskAnswer;
+pub use task_form::TaskForm;
 pub use task_kind::TaskKind;
+pub use task_sets::{MeasuredTask, TaskDev, TaskSet};
+pub use task_settings::TaskSettings;
 pub use text_classifier::TextClassifier;
 pub use trainable::Trainable;
 pub use trained_model::TrainedModel;

@@ -8,30 +8,42 @@ mod multi_label;
 mod ordinal;
 mod regression;
 mod tagging;
+mod tasks;
 
-pub use answers::{answer_f1, exact_match, normalise_answer};
+pub use answers::{AnswerMetrics, answer_f1, exact_match, normalise_answer};
 pub use classification::{
     ClassScores, ClassificationMetrics, accuracy, argmax, class_scores, confusion_matrix, f1_macro,
     matthews,
 };
 pub use multi_label::{MultiLabelMetrics, label_scores, subset_accuracy};
-pub use ordinal::{mean_absolute_error, quadratic_weighted_kappa};
-pub use regression::{mean_squared_error, pearson, spearman};
+pub use ordinal::{OrdinalMetrics, mean_absolute_error, quadratic_weighted_kappa};
+pub use regression::{RegressionMetrics, mean_squared_error, pearson, spearman};
 pub(crate) use tagging::{Place, split_tag};
 pub use tagging::{TagSpan, TaggingMetrics, span_scores, spans};
+pub use tasks::{TaskMetrics, TasksMetrics};
 
 use std::fmt;
 
 use serde::Serialize;
 
 /// The scores of one model on one data set, whatever the kind of its answers; its JSON has the scores as keys.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Metrics {
     /// Of one label a text.
     Classification(ClassificationMetrics),
+    /// Of any number of labels a text.
+    MultiLabel(MultiLabelMetrics),
+    /// Of one of several ordered labels a text.
+    Ordinal(OrdinalMetrics),
+    /// Of a number a text.
+    Regression(RegressionMetrics),
     /// Of one tag a word.
     Tagging(TaggingMetrics),
+    /// Of parts of texts that answer questions.
+    Answers(AnswerMetrics),
+    /// Of several tasks.
+    Tasks(TasksMetrics),
 }
 
 impl Metrics {
@@ -39,7 +51,20 @@ impl Metrics {
     pub fn main(&self) -> f64 {
         match self {
             Self::Classification(metrics) => metrics.accuracy,
+            Self::MultiLabel(metrics) => metrics.f1_micro,
+            Self::Ordinal(metrics) => metrics.kappa,
+            Self::Regression(metrics) => metrics.spearman,
             Self::Tagging(metrics) => metrics.f1,
+            Self::Answers(metrics) => metrics.f1,
+            Self::Tasks(metrics) => metrics.main(),
+        }
+    }
+
+    /// The main score of each task, of which there is one but for several tasks.
+    pub fn scores(&self) -> Vec<f64> {
+        match self {
+            Self::Tasks(tasks) => tasks.0.iter().map(TaskMetrics::main).collect(),
+            other => vec![other.main()],
         }
     }
 
@@ -47,8 +72,59 @@ impl Metrics {
     pub fn loss(&self) -> f64 {
         match self {
             Self::Classification(metrics) => metrics.loss,
+            Self::MultiLabel(metrics) => metrics.loss,
+            Self::Ordinal(metrics) => metrics.loss,
+            Self::Regression(metrics) => metrics.loss,
             Self::Tagging(metrics) => metrics.loss,
+            Self::Answers(metrics) => metrics.loss,
+            Self::Tasks(metrics) => metrics.loss(),
         }
+    }
+
+    /// The scores by name; of several tasks none.
+    pub fn by_name(&self) -> Vec<(&'static str, f64)> {
+        match self {
+            Self::Classification(m) => {
+                let all =
+                    [("accuracy", m.accuracy), ("f1_macro", m.f1_macro), ("f1_micro", m.f1_micro)];
+                let rest = [("matthews", m.matthews), ("loss", m.loss)];
+                all.into_iter().chain(m.f1.map(|f1| ("f1", f1))).chain(rest).collect()
+            }
+            Self::MultiLabel(m) => vec![
+                ("f1_micro", m.f1_micro),
+                ("f1_macro", m.f1_macro),
+                ("accuracy", m.accuracy),
+                ("loss", m.loss),
+            ],
+            Self::Ordinal(m) => vec![
+                ("kappa", m.kappa),
+                ("accuracy", m.accuracy),
+                ("mean_absolute_error", m.mean_absolute_error),
+                ("loss", m.loss),
+            ],
+            Self::Regression(m) => vec![
+                ("spearman", m.spearman),
+                ("pearson", m.pearson),
+                ("mean_squared_error", m.mean_squared_error),
+                ("loss", m.loss),
+            ],
+            Self::Tagging(m) => vec![
+                ("f1", m.f1),
+                ("precision", m.precision),
+                ("recall", m.recall),
+                ("accuracy", m.accuracy),
+                ("loss", m.loss),
+            ],
+            Self::Answers(m) => {
+                vec![("f1", m.f1), ("exact_match", m.exact_match), ("loss", m.loss)]
+            }
+            Self::Tasks(_) => vec![],
+        }
+    }
+
+    /// The score of this name.
+    pub fn score(&self, name: &str) -> Option<f64> {
+        self.by_name().into_iter().find(|(own, _)| *own == name).map(|(_, score)| score)
     }
 }
 
@@ -61,11 +137,36 @@ impl fmt::Display for Metrics {
                 "accuracy {:.4}, macro F1 {:.4}, Matthews {:.4}, loss {:.4}",
                 m.accuracy, m.f1_macro, m.matthews, m.loss
             ),
+            Self::MultiLabel(m) => write!(
+                f,
+                "micro F1 {:.4}, macro F1 {:.4}, accuracy {:.4}, loss {:.4}",
+                m.f1_micro, m.f1_macro, m.accuracy, m.loss
+            ),
+            Self::Ordinal(m) => write!(
+                f,
+                "kappa {:.4}, accuracy {:.4}, mean absolute error {:.4}, loss {:.4}",
+                m.kappa, m.accuracy, m.mean_absolute_error, m.loss
+            ),
+            Self::Regression(m) => write!(
+                f,
+                "Spearman {:.4}, Pearson {:.4}, mean squared error {:.4}, loss {:.4}",
+                m.spearman, m.pearson, m.mean_squared_error, m.loss
+            ),
             Self::Tagging(m) => write!(
                 f,
                 "F1 {:.4}, precision {:.4}, recall {:.4}, accuracy {:.4}, loss {:.4}",
                 m.f1, m.precision, m.recall, m.accuracy, m.loss
             ),
+            Self::Answers(m) => {
+                write!(f, "F1 {:.4}, exact match {:.4}, loss {:.4}", m.f1, m.exact_match, m.loss)
+            }
+            Self::Tasks(tasks) => {
+                write!(f, "mean {:.4}", tasks.main())?;
+                for task in &tasks.0 {
+                    write!(f, "; {}: {}", task.name, task.metrics)?;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     labels::LabelMap,
     recipe::Recipe,
     task_kind::TaskKind,
+    task_settings::TaskSettings,
     trainable::Trainable,
 };
 
@@ -51,6 +52,9 @@ pub struct Settings {
     /// The recipe that it was trained with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipe: Option<Recipe>,
+    /// The tasks of a model of several, in the order of its heads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskSettings>,
 }
 
 impl Settings {
@@ -66,6 +70,7 @@ impl Settings {
             max_length,
             texts: 1,
             recipe: None,
+            tasks: vec![],
         }
     }
 
@@ -88,12 +93,18 @@ impl Settings {
         &self,
         config: &BertConfig,
     ) -> Result<Option<TaskEmbeddingKind>> {
-        match (self.task_embedding, config.hidden_size) {
-            (Some(TaskEmbeddingKind::LowRank { rank }), hidden_size) if rank > hidden_size => {
-                Err(Error::TaskEmbeddingRank { rank, hidden_size })
-            }
-            (kind, _) => Ok(kind),
+        check_rank(self.task_embedding, config)?;
+        Ok(self.task_embedding)
+    }
+}
+
+/// Refuses a task embedding whose matrices are wider than the hidden states.
+pub(crate) fn check_rank(kind: Option<TaskEmbeddingKind>, config: &BertConfig) -> Result<()> {
+    match (kind, config.hidden_size) {
+        (Some(TaskEmbeddingKind::LowRank { rank }), hidden_size) if rank > hidden_size => {
+            Err(Error::TaskEmbeddingRank { rank, hidden_size })
         }
+        _ => Ok(()),
     }
 }
 
@@ -142,6 +153,9 @@ impl ModelDir {
 
     /// What `classifier.*` answers, where it is there: Hugging Face gives heads for texts and for tokens the same name.
     pub(crate) fn kind(&self) -> Option<TaskKind> {
+        if self.settings.as_ref().is_some_and(|own| own.kind == TaskKind::MultiTask) {
+            return Some(TaskKind::MultiTask);
+        }
         self.checkpoint.info("classifier.weight").filter(|info| info.shape.len() == 2)?;
         if let Some(settings) = &self.settings {
             return Some(settings.kind);
@@ -176,17 +190,24 @@ impl ModelDir {
         model: M,
         is_new: impl Fn(&str) -> bool,
     ) -> Result<(M, Vec<String>)> {
-        let expected: Vec<_> = model
-            .parameter_shapes()
-            .into_iter()
-            .map(|(name, shape)| (base_name(&name).to_owned(), shape))
-            .filter(|(name, _)| !is_new(name))
-            .collect();
+        self.fill_from(model, |name| (!is_new(name)).then(|| name.to_owned()))
+    }
+
+    /// [`fill`](Self::fill) for a model whose parameters may have other names than the checkpoint's: `source` has the name of
+    /// what a parameter is taken from, where there is one.
+    pub(crate) fn fill_from<M: Trainable>(
+        &self,
+        model: M,
+        source: impl Fn(&str) -> Option<String>,
+    ) -> Result<(M, Vec<String>)> {
+        let shapes = model.parameter_shapes().into_iter();
+        let expected: Vec<_> =
+            shapes.filter_map(|(name, shape)| Some((source(base_name(&name))?, shape))).collect();
         self.checkpoint.require(&expected)?;
         let mut reader = self.checkpoint.reader();
-        let model = model.set_parameters(|name, shape| match base_name(name) {
-            name if is_new(name) => Ok(None),
-            name => reader.take(name, shape).map(Some),
+        let model = model.set_parameters(|name, shape| match source(base_name(name)) {
+            Some(name) => reader.take(&name, shape).map(Some),
+            None => Ok(None),
         })?;
         Ok((model, reader.finish()?))
     }
@@ -227,12 +248,12 @@ pub(crate) fn save_settings(
     dir: &Path,
     config: &BertConfig,
     tokenizer: &Tokenizer,
-    labels: &LabelMap,
+    labels: Option<&LabelMap>,
     settings: &Settings,
     is_hugging_face: bool,
 ) -> Result<()> {
     let mut config = config.clone();
-    config.id2label = Some(labels.names().to_vec());
+    config.id2label = labels.map(|labels| labels.names().to_vec());
     let architecture = if is_hugging_face { settings.kind.architecture() } else { "BertModel" };
     config.extra.insert("architectures".into(), json!([architecture]));
     config.extra.remove(PROBLEM_TYPE);

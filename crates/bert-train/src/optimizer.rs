@@ -11,10 +11,11 @@ use burn::{
 use crate::recipe::Recipe;
 
 /// The parts of a path by which parameters are grouped; paths are those of the model's fields.
-const NO_DECAY: &str = r"(^|\.)(bias|beta|gamma)$";
-const HEAD: &str = r"^classifier\.";
-const POOLING: &str = r"^(pooling|layer_mixture)\.";
-const TASK_EMBEDDING: &str = r"^task_embedding\.";
+const NO_DECAY: &str = r"(^|\.)(bias|beta|gamma|log_variance)$";
+const HEAD: &str = r"^(tasks\.\d+\.)?(classifier|projection)\.";
+const POOLING: &str = r"^(tasks\.\d+\.)?(pooling|layer_mixture)\.";
+const TASK_EMBEDDING: &str = r"^(tasks\.\d+\.)?task_embedding\.";
+const LOG_VARIANCE: &str = r"^tasks\.\d+\.log_variance$";
 
 /// AdamW with gradients clipped by their global norm.
 #[derive(Clone)]
@@ -74,6 +75,7 @@ pub fn learning_rates(recipe: &Recipe, factor: f64) -> ModuleLearningRate {
         (HEAD, recipe.head_learning_rate),
         (POOLING, recipe.pooling_learning_rate),
         (TASK_EMBEDDING, recipe.task_embedding_learning_rate),
+        (LOG_VARIANCE, recipe.mixing.balance.noise_learning_rate()),
     ];
     let mut rates = groups.into_iter().fold(ModuleLrScheduler::new(base * factor), |rates, own| {
         rates.with_group(group(own.0), own.1.unwrap_or(base) * factor)

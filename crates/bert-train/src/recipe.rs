@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    mixing::Mixing,
+};
 
 /// How a model is fine-tuned. The defaults are the published recipe.
 ///
@@ -39,6 +42,9 @@ pub struct Recipe {
     pub max_grad_norm: f64,
     /// What every random draw depends on.
     pub seed: u64,
+    /// How several tasks share the steps.
+    #[serde(skip)]
+    pub mixing: Mixing,
 }
 
 /// No run has more epochs, nor more rows a step; steps can be counted without overflow.
@@ -57,6 +63,7 @@ impl Default for Recipe {
             weight_decay: 0.01,
             max_grad_norm: 1.0,
             seed: 0,
+            mixing: Mixing::default(),
         }
     }
 }
@@ -91,7 +98,7 @@ impl Recipe {
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return Err(refuse("weight-decay", self.weight_decay, "a number from 0"));
         }
-        Ok(())
+        self.mixing.check()
     }
 }
 

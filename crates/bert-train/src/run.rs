@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::{
+    agreement::Agreement,
+    baselines::TaskComparison,
     columns::Columns,
-    data_set::DataSet,
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
-    fine_tune::{EpochReport, Observer, StepReport, fine_tune},
+    fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune},
     labels::LabelMap,
     metrics::Metrics,
     model_dir::{SETTINGS_FILE, Settings, save_parameters},
@@ -28,10 +29,10 @@ use crate::{
 };
 
 /// The file that repeats a run, and by which a directory is known to hold one.
-const RUN_FILE: &str = "run.toml";
+pub(crate) const RUN_FILE: &str = "run.toml";
 
 /// The share of the training rows that is held out where there are no dev rows.
-const DEV_FRACTION: f64 = 0.1;
+pub(crate) const DEV_FRACTION: f64 = 0.1;
 
 /// What a run came to; its JSON is the closing line of `bert train --json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,6 +47,22 @@ pub struct RunReport {
     pub train_seconds: f64,
     /// Training rows per second.
     pub examples_per_second: f64,
+    /// How each of several tasks does against being trained alone, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<TaskComparison>,
+}
+
+impl RunReport {
+    pub(crate) fn of<M>(tuned: &FineTuned<M>) -> Self {
+        Self {
+            dev: tuned.best().clone(),
+            best_epoch: tuned.best_epoch,
+            last: tuned.last().clone(),
+            train_seconds: tuned.train_time.as_secs_f64(),
+            examples_per_second: tuned.examples_per_second,
+            comparisons: vec![],
+        }
+    }
 }
 
 /// Trains as `config` says and writes the best model, with all that it takes to apply and to repeat it, into `out`.
@@ -145,25 +162,19 @@ impl Run<'_> {
     fn fine_tune<M: Trainable>(
         &self,
         begin: impl FnOnce(&Path) -> Result<M>,
-        (train, dev): (&DataSet<M::Label>, &M::Dev),
+        (train, dev): (&M::Data, &M::Dev),
         observer: &mut dyn Observer,
     ) -> Result<RunReport> {
         let Self { config, out, device, .. } = *self;
         clear_out(out)?;
         write_atomically(out.join(RUN_FILE), self.run_file.as_bytes())?;
         let model = begin(out)?;
-        let mut recorder = Recorder { out, log: String::new(), observer };
+        let mut recorder = Recorder::new(out, vec![], observer);
         let tuned = fine_tune(model, train, dev, &config.recipe, device, &mut recorder);
         // Also of a run that failed: its last steps say why.
         recorder.write()?;
         let tuned = tuned?;
-        Ok(RunReport {
-            dev: *tuned.best(),
-            best_epoch: tuned.best_epoch,
-            last: *tuned.last(),
-            train_seconds: tuned.train_time.as_secs_f64(),
-            examples_per_second: tuned.examples_per_second,
-        })
+        Ok(RunReport::of(&tuned))
     }
 
     fn settings(&self, columns: Columns) -> Result<Settings> {
@@ -244,8 +255,9 @@ fn say_cut(
 }
 
 /// The files of a run that are there from its start, and those that appear later.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "model.safetensors",
+    "report.html",
     "config.json",
     SETTINGS_FILE,
     RUN_FILE,
@@ -256,7 +268,7 @@ const FILES: [&str; 9] = [
     "special_tokens_map.json",
 ];
 
-fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()> {
+pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()> {
     let unusable = |source| Error::Out { path: out.into(), source };
     if !out.exists() {
         return Ok(());
@@ -277,7 +289,7 @@ fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()> {
 }
 
 /// Makes the directory and takes an earlier run's files out of it, so that none is taken for this run's.
-fn clear_out(out: &Path) -> Result<()> {
+pub(crate) fn clear_out(out: &Path) -> Result<()> {
     let unusable = |source| Error::Out { path: out.into(), source };
     fs::create_dir_all(out).map_err(unusable)?;
     for file in FILES {
@@ -292,14 +304,22 @@ fn clear_out(out: &Path) -> Result<()> {
 }
 
 /// Writes the log and the best model as the run goes on.
-struct Recorder<'a> {
+pub(crate) struct Recorder<'a> {
     out: &'a Path,
     log: String,
+    /// The tasks by head, where there are several.
+    tasks: Vec<String>,
     observer: &'a mut dyn Observer,
+    /// What was compared of the tasks, in order.
+    pub(crate) agreements: Vec<Agreement>,
 }
 
-impl Recorder<'_> {
-    fn write(&self) -> Result<()> {
+impl<'a> Recorder<'a> {
+    pub(crate) fn new(out: &'a Path, tasks: Vec<String>, observer: &'a mut dyn Observer) -> Self {
+        Self { out, log: String::new(), tasks, observer, agreements: vec![] }
+    }
+
+    pub(crate) fn write(&self) -> Result<()> {
         Ok(write_atomically(self.out.join("metrics.jsonl"), self.log.as_bytes())?)
     }
 
@@ -310,19 +330,36 @@ impl Recorder<'_> {
 }
 
 impl Observer for Recorder<'_> {
+    fn agreement(&mut self, agreement: &Agreement) {
+        self.log(json!({
+            "step": agreement.step,
+            "tasks": self.tasks,
+            "gradient_cosines": agreement.cosines,
+            "gradient_norms": agreement.norms,
+        }));
+        self.agreements.push(agreement.clone());
+        self.observer.agreement(agreement);
+    }
+
     fn notice(&mut self, text: &str) {
         self.observer.notice(text);
     }
 
     fn step(&mut self, report: &StepReport) {
-        self.log(json!({
+        let mut line = json!({
             "step": report.step + 1,
             "epoch": report.epoch,
             "loss": report.loss,
             "lr": report.learning_rate,
             "grad_norm": report.grad_norm,
             "seconds": report.elapsed.as_secs_f64(),
-        }));
+        });
+        if !self.tasks.is_empty() {
+            let losses = report.losses.iter();
+            let losses = losses.map(|(head, loss)| (self.tasks[*head].clone(), json!(loss)));
+            line["losses"] = serde_json::Value::Object(losses.collect());
+        }
+        self.log(line);
         self.observer.step(report);
     }
 

@@ -1,22 +1,17 @@
 //! A run as a file describes it: what `bert train RUN.toml` reads and what every run writes down before its first step.
 
-use std::{
-    fs,
-    ops::Range,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use bert_heads::PoolingKind;
 use bert_kernels::Precision;
 use serde::{Deserialize, Serialize};
-use toml::de::DeTable;
 
 use crate::{
-    closest::closest,
     columns::Columns,
     error::{Error, Result},
     format::Format,
     recipe::Recipe,
+    run_file::RunFile,
     word_config::WordConfig,
 };
 
@@ -109,41 +104,9 @@ impl RunConfig {
     /// When the file can't be read, is no TOML, lacks `model` or `train`, or holds an unknown key or a value of another
     /// kind: with file and line.
     pub fn load(path: &Path, flags: toml::Table) -> Result<Self> {
-        let text =
-            fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        let refuse = |span: Option<Range<usize>>, message: String| Error::RunFile {
-            path: path.into(),
-            line: 1 + text[..span.map_or(0, |span| span.start)].matches('\n').count(),
-            message,
-        };
-        let spanned = DeTable::parse(&text)
-            .map_err(|error| refuse(error.span(), error.message().to_owned()))?;
-        for key in spanned.get_ref().keys() {
-            let name: &str = key.get_ref();
-            if !KEYS.contains(&name) {
-                let suggestion = closest(name, KEYS).map_or_else(
-                    || format!("expected one of {}", KEYS.join(", ")),
-                    |key| format!("did you mean {key:?}?"),
-                );
-                let message = format!("unknown key {name:?}: {suggestion}");
-                return Err(refuse(Some(key.span()), message));
-            }
-        }
-        let mut table: toml::Table = toml::from_str(&text)
-            .map_err(|error| refuse(error.span(), error.message().to_owned()))?;
-        table.extend(flags);
-        Self::deserialize(table.clone()).map_err(|error| {
-            // The message does not say which key it is: the one that is refused by itself.
-            let is_refused = |name: &str| {
-                let mut alone = toml::Table::new();
-                alone.extend(["model", "train"].map(|key| (key.to_owned(), "".into())));
-                alone.extend(table.get(name).map(|value| (name.to_owned(), value.clone())));
-                Self::deserialize(alone).is_err()
-            };
-            let culprit = spanned.get_ref().keys().find(|key| is_refused(key.get_ref()));
-            let name = culprit.map(|key| format!("{}: ", key.get_ref())).unwrap_or_default();
-            refuse(culprit.map(|key| key.span()), format!("{name}{}", error.message()))
-        })
+        let file = RunFile::read(path)?;
+        file.check_keys(&[], &KEYS)?;
+        file.deserialize(flags, &["model", "train"])
     }
 
     /// The run as a run file.

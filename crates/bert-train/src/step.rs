@@ -1,44 +1,132 @@
 //! One step of training: forward, backward, clipping, update.
 
-use bert_core::EncoderInput;
-use bert_kernels::{on_workers, random::Key};
-use burn::{lr_scheduler::module_lr_scheduler::ModuleLearningRate, optim::GradientsParams};
+use std::collections::HashSet;
 
-use crate::{optimizer::Optimizer, trainable::Trainable};
+use bert_kernels::{on_workers, random::Stream};
+use burn::{
+    lr_scheduler::module_lr_scheduler::ModuleLearningRate,
+    module::{Module, ModuleVisitor, ParamId},
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
+};
+
+use crate::{
+    gradients::{Gram, add, gram},
+    optimizer::Optimizer,
+    pcgrad::projections,
+};
+
+/// The losses of a part of a step.
+#[derive(Debug)]
+pub struct PartLoss {
+    /// What is made small, `[1]`.
+    pub objective: Tensor<1>,
+    /// What is reported, `[1]` each.
+    pub losses: Vec<Tensor<1>>,
+}
+
+impl From<Tensor<1>> for PartLoss {
+    fn from(loss: Tensor<1>) -> Self {
+        Self { objective: loss.clone(), losses: vec![loss] }
+    }
+}
+
+/// How the gradients of a step's parts become one.
+#[derive(Debug)]
+pub enum Combine<'a> {
+    /// Their sum.
+    Sum,
+    /// Their sum; how they agree is measured on these parameters.
+    Measure(&'a HashSet<ParamId>),
+    /// Their sum, on these parameters after each has lost what opposes another, in the order that is drawn; see [`projections`].
+    Project(&'a HashSet<ParamId>, Stream),
+}
 
 /// A model after a step, and what the step saw.
 #[derive(Debug)]
 pub struct Step<M> {
     /// The model with its new weights.
     pub model: M,
-    /// The mean loss of the batch, before the step.
-    pub loss: f64,
-    /// The global norm of the gradients, before clipping; 0 where the loss is no finite number.
+    /// The reported losses of each part, before the step.
+    pub losses: Vec<Vec<f64>>,
+    /// The global norm of the gradients, before clipping; 0 where a loss is no finite number.
     pub grad_norm: f64,
+    /// How the gradients of the parts agree, where it was measured.
+    pub gram: Option<Gram>,
 }
 
-/// Takes one step on a batch. Where the loss or the norm of the gradients is no finite number, the
-/// weights stay as they are.
-///
-/// `dropout` is the key of the pass; with `None` nothing is dropped.
+/// Takes one step along the gradients of one part or several. Where a loss or the norm of the gradients is no finite number,
+/// the weights stay as they are.
 ///
 /// # Panics
-/// When the number of labels is not the number of sequences, or `model` is not on a device with autodiff.
-pub fn train_step<M: Trainable>(
+/// When `model` is not on a device with autodiff.
+pub fn train_step<M: Module, P: Sync>(
     model: M,
     optimizer: &mut Optimizer,
-    (input, labels): (&EncoderInput, &[M::Label]),
-    dropout: Option<Key>,
+    device: &Device,
+    parts: &[P],
+    loss: impl Fn(&M, &P) -> PartLoss + Send,
+    combine: Combine,
     rates: ModuleLearningRate,
 ) -> Step<M> {
-    on_workers(&input.input_ids.device(), || {
-        let loss = model.loss(input, labels, dropout);
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        if !value.is_finite() {
-            return Step { model, loss: value, grad_norm: 0.0 };
+    on_workers(device, move || {
+        let (mut losses, mut gradients) = (vec![], vec![]);
+        for part in parts {
+            let (values, of_part) = part_gradients(&model, loss(&model, part));
+            losses.push(values);
+            let Some(of_part) = of_part else {
+                return Step { model, losses, grad_norm: 0.0, gram: None };
+            };
+            match (&combine, gradients.last_mut()) {
+                (Combine::Sum, Some(sum)) => add(&model, sum, of_part, |_| 1.0),
+                _ => gradients.push(of_part),
+            }
         }
-        let gradients = GradientsParams::from_grads(loss.backward(), &model);
-        let (model, grad_norm) = optimizer.step(model, gradients, rates);
-        Step { model, loss: value, grad_norm }
+        let (mut factors, mut measured) = (vec![1.0; gradients.len()], None);
+        if let Combine::Measure(shared) | Combine::Project(shared, _) = &combine {
+            measured = Some(gram(&model, &gradients, shared));
+        }
+        let shared = match (combine, &measured) {
+            (Combine::Project(shared, mut order), Some(gram)) => {
+                factors = projections(gram, &mut order);
+                Some(shared)
+            }
+            _ => None,
+        };
+        let mut sum = GradientsParams::new();
+        for (gradients, factor) in gradients.into_iter().zip(factors) {
+            let is_shared = |id: &ParamId| shared.is_some_and(|shared| shared.contains(id));
+            add(&model, &mut sum, gradients, |id| if is_shared(id) { factor } else { 1.0 });
+        }
+        let (model, grad_norm) = optimizer.step(model, sum, rates);
+        Step { model, losses, grad_norm, gram: measured }
     })
+}
+
+/// The reported losses of a part, and its gradients where the losses are finite.
+pub(crate) fn part_gradients<M: Module>(
+    model: &M,
+    part: PartLoss,
+) -> (Vec<f64>, Option<GradientsParams>) {
+    let PartLoss { objective, losses } = part;
+    let mut values = losses;
+    values.push(objective.clone());
+    let mut values: Vec<f64> = Tensor::cat(values, 0).into_data().iter::<f64>().collect();
+    let is_finite = values.iter().all(|value| value.is_finite());
+    values.pop();
+    let gradients = is_finite.then(|| GradientsParams::from_grads(objective.backward(), model));
+    (values, gradients)
+}
+
+/// The parameters of a module, frozen ones among them.
+pub(crate) fn parameters_of<M: Module>(module: &M) -> HashSet<ParamId> {
+    struct Ids(HashSet<ParamId>);
+    impl ModuleVisitor for Ids {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            self.0.insert(param.id);
+        }
+    }
+    let mut ids = Ids(HashSet::new());
+    module.visit(&mut ids);
+    ids.0
 }

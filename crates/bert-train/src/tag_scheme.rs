@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use crate::labels::LabelMap;
 use crate::metrics::{Place, TagSpan, spans, split_tag};
 use crate::sentences::Sentence;
 
@@ -77,6 +78,26 @@ impl TagScheme {
             }
             *tags = bio;
         }
+    }
+}
+
+/// The sentences with the same spans in BIO; where a model has its labels, only if those are BIO and name all the tags.
+pub(crate) fn in_bio<'a>(
+    sentences: &'a [Sentence],
+    labels: Option<&LabelMap>,
+) -> Cow<'a, [Sentence]> {
+    let is_bio = |tag: &String| tag == "O" || tag.starts_with("B-") || tag.starts_with("I-");
+    let scheme = TagScheme::of(sentences);
+    let is_wanted = labels.is_none_or(|labels| labels.names().iter().all(is_bio));
+    if !scheme.becomes_bio() || !is_wanted {
+        return sentences.into();
+    }
+    let mut converted = sentences.to_vec();
+    scheme.to_bio(&mut converted);
+    let is_known = |tag: &String| labels.is_none_or(|labels| labels.id(tag).is_some());
+    match converted.iter().flat_map(|sentence| &sentence.tags).flatten().all(is_known) {
+        true => converted.into(),
+        false => sentences.into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A tagger of words with everything that applying it needs, in a directory and out of one.
 
-use std::{borrow::Cow, path::Path};
+use std::path::Path;
 
 use bert_core::{Bert, BertConfig, Encoding, Tokenizer};
 use bert_heads::{PoolingKind, TokenClassifier, TokenClassifierConfig};
@@ -8,11 +8,12 @@ use burn::{module::Module, tensor::Device};
 
 use crate::{
     data_set::{DataSet, TaggedSet, WordTags},
+    encode::encode_sentences,
     error::Result,
     labels::LabelMap,
     model_dir::{ModelDir, Settings, save_settings},
     sentences::Sentence,
-    tag_scheme::TagScheme,
+    tag_scheme::in_bio,
     task_kind::TaskKind,
     word_config::TrainEmbeddings,
 };
@@ -117,7 +118,7 @@ impl Tagger {
             dir,
             &self.config,
             &self.tokenizer,
-            &self.labels,
+            Some(&self.labels),
             &self.settings,
             is_hugging_face,
         )
@@ -132,13 +133,7 @@ impl Tagger {
         sentences: &[Sentence],
         max_length: usize,
     ) -> Result<(Vec<Encoding>, usize)> {
-        let max_length = self.config.max_length(Some(max_length))?;
-        let encodings = sentences
-            .iter()
-            .map(|sentence| self.tokenizer.encode_words(&sentence.tokens, max_length))
-            .collect::<bert_core::Result<Vec<Encoding>>>()?;
-        let truncated = encodings.iter().filter(|encoding| encoding.truncated).count();
-        Ok((encodings, truncated))
+        encode_sentences(&self.tokenizer, &self.config, sentences, max_length)
     }
 
     /// Encodes tagged sentences from the file `path`, and counts those that were cut.
@@ -153,7 +148,7 @@ impl Tagger {
         sentences: &[Sentence],
         max_length: usize,
     ) -> Result<(DataSet<WordTags>, usize)> {
-        let tags = self.labels.tag_ids(path, &self.in_own_scheme(sentences))?;
+        let tags = self.labels.tag_ids(path, &in_bio(sentences, Some(&self.labels)))?;
         let (encodings, truncated) = self.encode(sentences, max_length)?;
         let rows = tags.into_iter().zip(&encodings);
         let labels = rows.map(|(tags, encoding)| WordTags::new(tags, encoding)).collect();
@@ -172,22 +167,6 @@ impl Tagger {
     ) -> Result<(TaggedSet, usize)> {
         let (rows, truncated) = self.data_set(path, sentences, max_length)?;
         Ok((TaggedSet { rows, labels: self.labels.clone() }, truncated))
-    }
-
-    /// The sentences with their tags in BIO, where the model knows those.
-    fn in_own_scheme<'a>(&self, sentences: &'a [Sentence]) -> Cow<'a, [Sentence]> {
-        let is_bio = |tag: &String| tag == "O" || tag.starts_with("B-") || tag.starts_with("I-");
-        let scheme = TagScheme::of(sentences);
-        if !scheme.becomes_bio() || !self.labels.names().iter().all(is_bio) {
-            return sentences.into();
-        }
-        let mut converted = sentences.to_vec();
-        scheme.to_bio(&mut converted);
-        let is_known = |tag: &String| self.labels.id(tag).is_some();
-        match converted.iter().flat_map(|sentence| &sentence.tags).flatten().all(is_known) {
-            true => converted.into(),
-            false => sentences.into(),
-        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     error::Result,
     evaluate::predict_token_logits,
     examples::Example,
+    labels::LabelMap,
     metrics::{Place, argmax, spans, split_tag},
     prediction::softmax,
     sentences::Sentence,
@@ -55,10 +56,10 @@ pub struct TaggedSpan {
 }
 
 /// A word of a text: where it stands, and the token that answers for it.
-struct Word {
-    start: usize,
-    end: usize,
-    token: usize,
+pub(crate) struct Word {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) token: usize,
 }
 
 impl Tagger {
@@ -121,41 +122,47 @@ impl Tagger {
         batch_size: usize,
         device: &Device,
     ) -> Vec<Tagging> {
-        let width = self.labels.len();
-        let has_spans = self.labels.names().iter().any(|tag| split_tag(tag).0 == Place::Begin);
         let logits = predict_token_logits(&self.model, encodings, batch_size, device);
-        let answer = |((text, words), logits): ((String, Vec<Word>), Vec<f32>)| {
-            let characters: Vec<char> = text.chars().collect();
-            let slice = |start: usize, end: usize| characters[start..end].iter().collect();
-            let tokens: Vec<TaggedToken> = words
-                .iter()
-                .map(|&Word { start, end, token }| {
-                    let logits = &logits[token * width..(token + 1) * width];
-                    let label = argmax(logits);
-                    TaggedToken {
-                        text: slice(start, end),
-                        start,
-                        end,
-                        label: self.labels.name(label).unwrap_or("O").into(),
-                        probability: softmax(logits)[label as usize],
-                    }
-                })
-                .collect();
-            let tags: Vec<&str> = tokens.iter().map(|token| token.label.as_str()).collect();
-            let spans = spans(&tags).into_iter().filter(|_| has_spans).map(|span| {
-                let (start, end) =
-                    (tokens[span.tokens.start].start, tokens[span.tokens.end - 1].end);
-                TaggedSpan { text: slice(start, end), start, end, label: span.label.into() }
-            });
-            let spans = spans.collect();
-            Tagging { text, tokens, spans }
-        };
-        texts.zip(logits).map(answer).collect()
+        let texts = texts.zip(logits);
+        texts
+            .map(|((text, words), logits)| Tagging::new(text, &words, &logits, &self.labels))
+            .collect()
+    }
+}
+
+impl Tagging {
+    /// The tags of the words of a text, whose tokens have these logits, one behind the other.
+    pub(crate) fn new(text: String, words: &[Word], logits: &[f32], labels: &LabelMap) -> Self {
+        let width = labels.len();
+        let has_spans = labels.names().iter().any(|tag| split_tag(tag).0 == Place::Begin);
+        let characters: Vec<char> = text.chars().collect();
+        let slice = |start: usize, end: usize| characters[start..end].iter().collect();
+        let tokens: Vec<TaggedToken> = words
+            .iter()
+            .map(|&Word { start, end, token }| {
+                let logits = &logits[token * width..(token + 1) * width];
+                let label = argmax(logits);
+                TaggedToken {
+                    text: slice(start, end),
+                    start,
+                    end,
+                    label: labels.name(label).unwrap_or("O").into(),
+                    probability: softmax(logits)[label as usize],
+                }
+            })
+            .collect();
+        let tags: Vec<&str> = tokens.iter().map(|token| token.label.as_str()).collect();
+        let spans = spans(&tags).into_iter().filter(|_| has_spans).map(|span| {
+            let (start, end) = (tokens[span.tokens.start].start, tokens[span.tokens.end - 1].end);
+            TaggedSpan { text: slice(start, end), start, end, label: span.label.into() }
+        });
+        let spans = spans.collect();
+        Self { text, tokens, spans }
     }
 }
 
 /// The words of an encoding, each from its first piece to its last; `start` is where a word's offsets count from.
-fn words_of(encoding: &Encoding, start: impl Fn(usize) -> usize) -> Vec<Word> {
+pub(crate) fn words_of(encoding: &Encoding, start: impl Fn(usize) -> usize) -> Vec<Word> {
     let mut words: Vec<(u32, Word)> = vec![];
     for (token, word) in encoding.word_ids.iter().enumerate() {
         let Some(word) = *word else { continue };

@@ -11,6 +11,8 @@ pub enum TaskKind {
     Classify,
     /// One tag a word.
     Tag,
+    /// Several tasks.
+    MultiTask,
 }
 
 impl TaskKind {
@@ -19,6 +21,7 @@ impl TaskKind {
         match self {
             Self::Classify => "BertForSequenceClassification",
             Self::Tag => "BertForTokenClassification",
+            Self::MultiTask => "model that `bert train` wrote for several tasks",
         }
     }
 
@@ -27,6 +30,7 @@ impl TaskKind {
         match self {
             Self::Classify => "classifier of texts",
             Self::Tag => "tagger of words",
+            Self::MultiTask => "model of several tasks",
         }
     }
 }

@@ -154,7 +154,7 @@ impl TextClassifier {
             dir,
             &self.config,
             &self.tokenizer,
-            &self.labels,
+            Some(&self.labels),
             &self.settings,
             is_hugging_face,
         )

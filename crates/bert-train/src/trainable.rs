@@ -1,6 +1,6 @@
 //! What the training loop asks of a model.
 
-use bert_core::{EncoderInput, NamedTensor};
+use bert_core::{Bert, EncoderInput, NamedTensor};
 use bert_heads::{CrossEntropy, SequenceClassifier, TokenClassifier};
 use bert_kernels::random::Key;
 use burn::{
@@ -12,24 +12,40 @@ use crate::{
     data_set::{DataSet, TaggedSet, WordTags},
     evaluate::{evaluate, evaluate_tags},
     metrics::Metrics,
+    sampler::{Batch, TrainingSet},
 };
 
-/// A model with its loss and its evaluation: all that [`fine_tune`](crate::fine_tune) knows of it.
+/// A model with its losses and its evaluation: all that [`fine_tune`](crate::fine_tune) knows of it.
 ///
-/// A model of several heads has labels that say for which of them they are, and dev rows of every task.
-pub trait Trainable: Module {
-    /// What a row is to be answered with.
-    type Label: Clone + Sync;
+/// A model has one head or several, each with a loss of its own; they are counted from 0.
+pub trait Trainable: Module + Sync {
+    /// The rows to learn from, of one data set or several.
+    type Data: Sync;
     /// What the model is measured on.
     type Dev;
 
-    /// The mean loss of a batch.
+    /// The data sets that batches are taken from; batches name them by their place.
+    fn sets(data: &Self::Data) -> Vec<TrainingSet>;
+
+    /// The mean loss of a batch for each of the batch's heads.
     ///
     /// # Shapes
-    /// - `labels`: one a sequence
-    /// - output: `[1]`
-    fn loss(&self, input: &EncoderInput, labels: &[Self::Label], dropout: Option<Key>)
-    -> Tensor<1>;
+    /// output: `[1]` each
+    fn losses(
+        &self,
+        data: &Self::Data,
+        batch: &Batch,
+        device: &Device,
+        dropout: Option<Key>,
+    ) -> Vec<Tensor<1>>;
+
+    /// What is made small in place of a head's loss.
+    fn objective(&self, _head: usize, loss: Tensor<1>) -> Tensor<1> {
+        loss
+    }
+
+    /// The encoder, which all heads share.
+    fn encoder(&self) -> &Bert;
 
     /// The number of rows to be measured on.
     fn rows(dev: &Self::Dev) -> usize;
@@ -55,16 +71,27 @@ pub trait Trainable: Module {
 
 /// A text has one label.
 impl Trainable for SequenceClassifier {
-    type Label = Option<u32>;
+    type Data = DataSet;
     type Dev = DataSet;
 
-    fn loss(
+    fn sets(data: &DataSet) -> Vec<TrainingSet> {
+        vec![TrainingSet::of_one_head(data.lengths())]
+    }
+
+    fn losses(
         &self,
-        input: &EncoderInput,
-        labels: &[Option<u32>],
+        data: &DataSet,
+        batch: &Batch,
+        device: &Device,
         dropout: Option<Key>,
-    ) -> Tensor<1> {
-        CrossEntropy::default().forward(self.forward(input, dropout), labels)
+    ) -> Vec<Tensor<1>> {
+        let input = EncoderInput::new(data.encodings_of(&batch.rows), device);
+        let labels: Vec<Option<u32>> = batch.rows.iter().map(|row| data.labels[*row]).collect();
+        vec![CrossEntropy::default().forward(self.forward(&input, dropout), &labels)]
+    }
+
+    fn encoder(&self) -> &Bert {
+        &self.bert
     }
 
     fn rows(dev: &DataSet) -> usize {
@@ -93,24 +120,28 @@ impl Trainable for SequenceClassifier {
 
 /// Each word of a sentence has a tag: its first piece answers for it, and all other tokens do not count.
 impl Trainable for TokenClassifier {
-    type Label = WordTags;
+    type Data = DataSet<WordTags>;
     type Dev = TaggedSet;
 
-    fn loss(&self, input: &EncoderInput, labels: &[WordTags], dropout: Option<Key>) -> Tensor<1> {
-        assert_eq!(
-            labels.len(),
-            input.sequences.len(),
-            "tags: those of each sequence are expected"
-        );
-        let mut targets = vec![None; input.sequences.tokens()];
-        for (range, row) in input.sequences.ranges().zip(labels) {
-            for (tag, first) in row.tags.iter().zip(&row.first_tokens) {
-                if let Some(first) = first {
-                    targets[range.start + first] = Some(*tag);
-                }
-            }
-        }
-        CrossEntropy::default().forward(self.forward(input, dropout), &targets)
+    fn sets(data: &DataSet<WordTags>) -> Vec<TrainingSet> {
+        vec![TrainingSet::of_one_head(data.lengths())]
+    }
+
+    fn losses(
+        &self,
+        data: &DataSet<WordTags>,
+        batch: &Batch,
+        device: &Device,
+        dropout: Option<Key>,
+    ) -> Vec<Tensor<1>> {
+        let input = EncoderInput::new(data.encodings_of(&batch.rows), device);
+        let tags = batch.rows.iter().map(|row| &data.labels[*row]);
+        let targets = WordTags::of_tokens(tags, &input.sequences);
+        vec![CrossEntropy::default().forward(self.forward(&input, dropout), &targets)]
+    }
+
+    fn encoder(&self) -> &Bert {
+        &self.bert
     }
 
     fn rows(dev: &TaggedSet) -> usize {

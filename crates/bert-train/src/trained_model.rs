@@ -5,8 +5,8 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use crate::{
-    error::Result, model_dir::ModelDir, tagger::Tagger, task_kind::TaskKind,
-    text_classifier::TextClassifier,
+    error::Result, model_dir::ModelDir, multi_tasker::MultiTasker, tagger::Tagger,
+    task_kind::TaskKind, text_classifier::TextClassifier,
 };
 
 /// A trained model with everything that applying it needs.
@@ -17,6 +17,8 @@ pub enum TrainedModel {
     Classifier(TextClassifier),
     /// One tag a word.
     Tagger(Tagger),
+    /// Several tasks.
+    MultiTask(MultiTasker),
 }
 
 impl TrainedModel {
@@ -29,6 +31,7 @@ impl TrainedModel {
         let base = ModelDir::open(dir)?;
         Ok(match base.kind() {
             Some(TaskKind::Tag) => Self::Tagger(Tagger::of_dir(base, device)?),
+            Some(TaskKind::MultiTask) => Self::MultiTask(MultiTasker::of_dir(base, device)?),
             _ => Self::Classifier(TextClassifier::of_dir(base, device)?),
         })
     }

@@ -22,6 +22,7 @@ const ROLES: &[(&str, Role)] = &[
     ("pooling.", Role::Head),
     ("layer_mixture.", Role::Head),
     ("task_embedding.", Role::Head),
+    ("tasks.", Role::Head),
     ("cls.", Role::Ignorable),
     ("embeddings.position_ids", Role::Ignorable),
     ("embeddings.token_type_ids", Role::Ignorable),

@@ -39,9 +39,9 @@ pub(crate) fn adamw<const D: usize>(
     (Tensor::from_primitive::<Flex>(weight), [m, v].map(Tensor::from_primitive::<Flex>))
 }
 
-/// The sum of squares of a tensor.
-pub(crate) fn sum_of_squares<const D: usize>(tensor: Tensor<D>) -> f64 {
-    optimizer::sum_of_squares(slice(&primitive(tensor)))
+/// The sum of the products of two tensors' elements.
+pub(crate) fn dot_product<const D: usize>(x: Tensor<D>, y: Tensor<D>) -> f64 {
+    optimizer::dot_product(slice(&primitive(x)), slice(&primitive(y)))
 }
 
 fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {

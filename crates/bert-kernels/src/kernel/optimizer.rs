@@ -100,24 +100,25 @@ fn element<const FMA: bool>(
     weight * step.decay - step.rate * *m / deviation
 }
 
-/// The sum of squares, in double precision.
-pub(crate) fn sum_of_squares(x: &[f32]) -> f64 {
-    let partial: Vec<f64> = x.par_chunks(BLOCK).map(squares).collect();
+/// The sum of products, element by element, in double precision.
+pub(crate) fn dot_product(x: &[f32], y: &[f32]) -> f64 {
+    let partial: Vec<f64> =
+        x.par_chunks(BLOCK).zip(y.par_chunks(BLOCK)).map(|(x, y)| products(x, y)).collect();
     partial.into_iter().sum()
 }
 
 simd! {
-    fn squares(x: &[f32]) -> f64 {
+    fn products(x: &[f32], y: &[f32]) -> f64 {
         const WIDE: usize = 8;
         let mut lanes = [0.0; WIDE];
-        let (chunks, rest) = x.as_chunks::<WIDE>();
-        for chunk in chunks {
-            for (lane, x) in lanes.iter_mut().zip(chunk) {
-                *lane += f64::from(*x) * f64::from(*x);
+        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<WIDE>(), y.as_chunks::<WIDE>());
+        for (x, y) in x.iter().zip(y) {
+            for (lane, (x, y)) in lanes.iter_mut().zip(x.iter().zip(y)) {
+                *lane += f64::from(*x) * f64::from(*y);
             }
         }
-        for (lane, x) in lanes.iter_mut().zip(rest) {
-            *lane += f64::from(*x) * f64::from(*x);
+        for (lane, (x, y)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest)) {
+            *lane += f64::from(*x) * f64::from(*y);
         }
         lanes.iter().sum()
     }

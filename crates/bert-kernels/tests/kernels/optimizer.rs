@@ -1,6 +1,6 @@
 //! AdamW by hand, against PyTorch's formula in double precision, fast and plain; norms; records.
 
-use bert_kernels::{AdamW, AdamWState, sum_of_squares};
+use bert_kernels::{AdamW, AdamWState, dot_product, sum_of_squares};
 use burn::{
     optim::Optimizer,
     tensor::{Device, Tensor},
@@ -123,5 +123,18 @@ fn adamw_continues_from_its_record() {
         let expected = values(step(&mut optimizer, line.clone(), 3).weight.val());
         assert_eq!(values(step(&mut loaded, line, 3).weight.val()), expected);
         assert_ne!(values(fresh.weight.val()), expected, "the record matters");
+    }
+}
+
+#[test]
+fn dot_products_by_hand_and_in_double_precision() {
+    for device in devices() {
+        let tensor = |x: &[f32]| Tensor::<1>::from_floats(x, &device);
+        // 3 * 2 + 4 * 0.5 - 12 * 1
+        assert_eq!(dot_product(tensor(&[3.0, 4.0, -12.0]), tensor(&[2.0, 0.5, 1.0])), -4.0);
+        let (x, y) = (normal(1, 40_003), normal(2, 40_003));
+        let expected: f64 = x.iter().zip(&y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+        let got = dot_product(tensor(&x), tensor(&y));
+        assert!((got - expected).abs() < 0.05, "{got} {expected}");
     }
 }

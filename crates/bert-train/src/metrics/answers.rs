@@ -6,7 +6,31 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::ratio;
+
+/// The scores of answers to questions on one data set, as SQuAD counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct AnswerMetrics {
+    /// The mean F1 of the words of each answer.
+    pub f1: f64,
+    /// The share of questions whose answer is right as a whole.
+    pub exact_match: f64,
+    /// The mean loss of a question.
+    pub loss: f64,
+}
+
+impl AnswerMetrics {
+    /// All scores at once: for each question the answer and those that are right; `loss` is the mean loss of a question.
+    pub fn new<S: AsRef<str>>(questions: &[(&str, &[S])], loss: f64) -> Self {
+        let mean = |score: fn(&str, &[S]) -> f64| {
+            let sum: f64 = questions.iter().map(|(answer, right)| score(answer, right)).sum();
+            sum / questions.len().max(1) as f64
+        };
+        Self { f1: mean(answer_f1), exact_match: mean(exact_match), loss }
+    }
+}
 
 /// An answer as it is compared: in lower case, without ASCII punctuation and the articles a, an and the, its words
 /// separated by one space.

@@ -1,6 +1,36 @@
 //! How well classes with an order are predicted: a class close by is better than one far off.
 
-use super::{confusion_matrix, ratio};
+use serde::{Deserialize, Serialize};
+
+use super::{accuracy, confusion_matrix, ratio};
+
+/// The scores of one classifier of ordered labels on one data set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OrdinalMetrics {
+    /// Cohen's kappa with quadratic weights: 1 is perfect, 0 chance.
+    pub kappa: f64,
+    /// The share of rows that are right.
+    pub accuracy: f64,
+    /// The mean distance in labels.
+    pub mean_absolute_error: f64,
+    /// The mean loss of a row.
+    pub loss: f64,
+}
+
+impl OrdinalMetrics {
+    /// All scores at once; `loss` is the mean loss of a row.
+    ///
+    /// # Panics
+    /// When `gold` and `predicted` differ in length or an id is not below `num_labels`.
+    pub fn new(gold: &[u32], predicted: &[u32], num_labels: usize, loss: f64) -> Self {
+        Self {
+            kappa: quadratic_weighted_kappa(gold, predicted, num_labels),
+            accuracy: accuracy(gold, predicted),
+            mean_absolute_error: mean_absolute_error(gold, predicted),
+            loss,
+        }
+    }
+}
 
 /// The mean distance between the ids; 0 where there are no rows.
 ///

@@ -1,6 +1,36 @@
 //! How well numbers are predicted.
 
+use serde::{Deserialize, Serialize};
+
 use super::ratio;
+
+/// The scores of one model of numbers on one data set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RegressionMetrics {
+    /// The correlation of the ranks, from -1 to 1.
+    pub spearman: f64,
+    /// The linear correlation, from -1 to 1.
+    pub pearson: f64,
+    /// The mean of the squared differences.
+    pub mean_squared_error: f64,
+    /// The mean loss of a row.
+    pub loss: f64,
+}
+
+impl RegressionMetrics {
+    /// All scores at once; `loss` is the mean loss of a row.
+    ///
+    /// # Panics
+    /// When `gold` and `predicted` differ in length.
+    pub fn new(gold: &[f64], predicted: &[f64], loss: f64) -> Self {
+        Self {
+            spearman: spearman(gold, predicted),
+            pearson: pearson(gold, predicted),
+            mean_squared_error: mean_squared_error(gold, predicted),
+            loss,
+        }
+    }
+}
 
 /// Pearson's correlation coefficient, from -1 to 1; 0 where a side is constant, or there are no rows.
 ///

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod multi_task;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;
 mod runs;
@@ -9,9 +10,26 @@ mod steps;
 mod taggers;
 mod words;
 
-use bert_heads::PoolingKind;
-use bert_train::{Example, LabelMap, Settings, TextClassifier};
-use burn::tensor::Device;
+use bert_core::EncoderInput;
+use bert_heads::{CrossEntropy, PoolingKind, SequenceClassifier};
+use bert_train::{
+    Combine, Example, LabelMap, Optimizer, Settings, Step, TextClassifier, train_step,
+};
+use burn::{lr_scheduler::module_lr_scheduler::ModuleLearningRate, tensor::Device};
+
+/// A step on one batch, without dropout.
+fn one_step(
+    model: SequenceClassifier,
+    optimizer: &mut Optimizer,
+    (input, labels): (&EncoderInput, &[Option<u32>]),
+    rates: ModuleLearningRate,
+) -> Step<SequenceClassifier> {
+    let loss = |model: &SequenceClassifier, (): &()| {
+        CrossEntropy::default().forward(model.forward(input, None), labels).into()
+    };
+    let device = input.input_ids.device();
+    train_step(model, optimizer, &device, &[()], loss, Combine::Sum, rates)
+}
 
 /// Hugging Face's classifier of the reference, whose three labels are LABEL_0 to LABEL_2.
 fn pretrained(device: &Device) -> TextClassifier {

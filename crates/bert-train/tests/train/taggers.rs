@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use bert_core::EncoderInput;
 use bert_heads::{CrossEntropy, PoolingKind, TaskEmbeddingKind};
 use bert_train::{
-    Columns, Embedder, Error, Example, Format, LabelMap, Metrics, Observer, Recipe, RunConfig,
-    Sentence, Settings, Tagger, TaggingMetrics, TextClassifier, Trainable, TrainedModel,
+    Batch, Columns, DataSet, Embedder, Error, Example, Format, LabelMap, Metrics, Observer, Recipe,
+    RunConfig, Sentence, Settings, Tagger, TaggingMetrics, TextClassifier, Trainable, TrainedModel,
     WordConfig, WordTags, export, predict_token_logits, read_sentences, run,
 };
 use burn::tensor::Device;
@@ -147,11 +147,11 @@ fn every_form_of_sentences_trains_the_same_model() {
     fs::write(&dev_rows, format!("words\tslots\n{held}")).unwrap();
     let table =
         RunConfig { train: path("train.tsv"), dev: Some(dev_rows), columns, ..base.clone() };
-    assert!(train("b", table) == (weights.clone(), dev, vec![]));
+    assert!(train("b", table) == (weights.clone(), dev.clone(), vec![]));
     let parallel = format!("{},{}", path("train.in").display(), path("train.out").display());
     assert!(
         train("c", RunConfig { train: parallel.into(), ..base.clone() })
-            == (weights.clone(), dev, vec![])
+            == (weights.clone(), dev.clone(), vec![])
     );
     let (same, same_dev, notices) =
         train("d", RunConfig { train: path("iobes.conll"), ..base.clone() });
@@ -181,11 +181,13 @@ fn the_loss_is_that_of_first_pieces() {
         let labels =
             [WordTags::new(vec![2, 4], &encodings[0]), WordTags::new(vec![1, 3, 0], &encodings[1])];
         let input = EncoderInput::new(&encodings, &device);
+        let data = DataSet { encodings, labels: labels.to_vec() };
+        let batch = Batch { set: 0, rows: vec![0, 1], heads: vec![0] };
         let targets =
             [None, Some(2), None, Some(4), None, None, Some(1), Some(3), None, Some(0), None];
         let expected =
             CrossEntropy::default().forward(tagger.model.forward(&input, None), &targets);
-        let loss = tagger.model.loss(&input, &labels, None);
+        let loss = tagger.model.losses(&data, &batch, &device, None).remove(0);
         assert_close(name, &host(loss), &host(expected), 1e-6);
     }
 }

@@ -7,13 +7,13 @@ use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_train::{
     Embedder, Error, Example, Observer, Optimizer, Recipe, RunConfig, Settings, TextClassifier,
     TrainEmbeddings, WordConfig, export, extend_vocabulary, learning_rates, predict_logits, run,
-    scan_vocabulary, train_step,
+    scan_vocabulary,
 };
 use burn::{module::Module, tensor::Device};
 use tempfile::TempDir;
 
 use crate::{
-    examples,
+    examples, one_step,
     reference::{assert_close, devices, folder, host},
 };
 
@@ -63,7 +63,7 @@ fn steps(classifier: TextClassifier, recipe: &Recipe, device: &Device) -> [Vec<f
     let mut optimizer = Optimizer::new(recipe);
     for _ in 0..3 {
         let rates = learning_rates(recipe, 1.0);
-        model = train_step(model, &mut optimizer, (&input, &labels), None, rates).model;
+        model = one_step(model, &mut optimizer, (&input, &labels), rates).model;
     }
     [before, host(model.bert.embeddings.word_table())]
 }
@@ -132,7 +132,7 @@ fn a_task_embedding_learns_at_its_own_rate() {
             let before = model.named_parameters();
             let rates = learning_rates(&recipe, 1.0);
             let mut optimizer = Optimizer::new(&recipe);
-            let model = train_step(model, &mut optimizer, (&input, &labels), None, rates).model;
+            let model = one_step(model, &mut optimizer, (&input, &labels), rates).model;
             for (before, after) in before.iter().zip(model.named_parameters()) {
                 let pairs = before.values.iter().zip(&after.values);
                 let change = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

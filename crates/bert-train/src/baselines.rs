@@ -1,0 +1,185 @@
+//! Whether a task gained by being trained together with others.
+
+use std::{fmt, path::PathBuf};
+
+use bert_kernels::random::{Purpose, Stream};
+use serde::Serialize;
+
+use crate::{metrics::Metrics, targets::Targets, task_sets::MeasuredTask};
+
+/// What the tasks of a run are held against.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Baselines {
+    /// Nothing.
+    #[default]
+    None,
+    /// Each task trained alone, by the same recipe, after the run.
+    Train,
+    /// Models that were trained before, in these directories.
+    Dirs(Vec<PathBuf>),
+}
+
+/// A task in a run of several against the same task alone, on the same dev rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskComparison {
+    /// The task.
+    pub task: String,
+    /// The score by which it is judged.
+    pub metric: String,
+    /// The score of the model of several tasks.
+    pub together: f64,
+    /// The score of the model of this task alone.
+    pub alone: f64,
+    /// Where the difference, together less alone, lies with a probability of 95 %.
+    pub interval: [f64; 2],
+    /// What that comes to.
+    pub verdict: Verdict,
+}
+
+/// What a comparison comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The whole interval lies above 0.
+    Gained,
+    /// The whole interval lies below 0.
+    Lost,
+    /// It holds 0.
+    WithinNoise,
+}
+
+/// How often rows are drawn anew.
+const RESAMPLES: usize = 1000;
+
+impl TaskComparison {
+    /// Compares two models' answers to the same rows.
+    ///
+    /// The interval is that of the paired bootstrap: the rows are drawn anew, with repetition, 1000 times, and the difference
+    /// lies between its 2.5th and 97.5th percentile. It tells what another choice of dev rows could have given, not what
+    /// another seed could.
+    ///
+    /// # Source
+    /// Efron: "Bootstrap methods" (Annals of Statistics 7, 1979); paired as in Koehn (EMNLP 2004).
+    pub(crate) fn new(
+        task: &MeasuredTask,
+        targets: &Targets,
+        encodings: &[bert_core::Encoding],
+        [together, alone]: [&[Vec<f32>]; 2],
+        seed: u64,
+    ) -> Self {
+        let score = |logits: &[Vec<f32>], rows: &[usize]| {
+            let of_rows: Vec<&[f32]> = rows.iter().map(|row| logits[*row].as_slice()).collect();
+            let metrics = targets.metrics(&task.labels, encodings, rows, &of_rows);
+            metrics.score(&task.metric).unwrap_or_else(|| Metrics::main(&metrics))
+        };
+        let all: Vec<usize> = (0..targets.len()).collect();
+        let mut differences: Vec<f64> = (0..RESAMPLES)
+            .map(|sample| {
+                let mut random = Stream::new(seed, Purpose::Sample, (2 << 32) | sample as u64);
+                let rows: Vec<usize> = all.iter().map(|_| random.below(all.len())).collect();
+                score(together, &rows) - score(alone, &rows)
+            })
+            .collect();
+        differences.sort_by(f64::total_cmp);
+        let at = |share: f64| differences[((RESAMPLES - 1) as f64 * share).round() as usize];
+        let interval = [at(0.025), at(0.975)];
+        Self {
+            task: task.name.clone(),
+            metric: task.metric.clone(),
+            together: score(together, &all),
+            alone: score(alone, &all),
+            verdict: Verdict::of(interval),
+            interval,
+        }
+    }
+}
+
+impl Verdict {
+    fn of([low, high]: [f64; 2]) -> Self {
+        match () {
+            () if low > 0.0 => Self::Gained,
+            () if high < 0.0 => Self::Lost,
+            () => Self::WithinNoise,
+        }
+    }
+}
+
+/// A sentence.
+impl fmt::Display for TaskComparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { task, metric, together, alone, interval: [low, high], verdict } = self;
+        let points = 100.0 * (together - alone);
+        match verdict {
+            Verdict::Gained => {
+                write!(f, "{task} gained {points:.1} points of {metric} by the other tasks")?
+            }
+            Verdict::Lost => {
+                write!(f, "{task} lost {:.1} points of {metric} by the other tasks", -points)?
+            }
+            Verdict::WithinNoise => write!(
+                f,
+                "{task}: the difference of {points:.1} points of {metric} is within noise"
+            )?,
+        }
+        write!(
+            f,
+            " (95 % interval {:.1} to {:.1}): {together:.4} together, {alone:.4} alone",
+            100.0 * low,
+            100.0 * high
+        )
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::labels::LabelMap;
+
+    fn compare(together: &[u32], alone: &[u32]) -> TaskComparison {
+        let gold: Vec<u32> = (0..together.len() as u32).map(|row| row % 2).collect();
+        let logits = |answers: &[u32]| -> Vec<Vec<f32>> {
+            answers.iter().map(|answer| vec![0.5, *answer as f32]).collect()
+        };
+        let names = ["no", "yes"].map(String::from);
+        let task = MeasuredTask {
+            name: "polarity".into(),
+            metric: "accuracy".into(),
+            labels: LabelMap::of_model(&names).unwrap(),
+        };
+        let (together, alone) = (logits(together), logits(alone));
+        TaskComparison::new(&task, &Targets::Classes(gold), &[], [&together, &alone], 3)
+    }
+
+    #[test]
+    fn a_clear_difference_is_told_from_noise() {
+        let right: Vec<u32> = (0..200).map(|row| row % 2).collect();
+        // 60 of 200 are wrong.
+        let worse: Vec<u32> =
+            (0..200).map(|row| if row < 60 { 1 - row % 2 } else { row % 2 }).collect();
+        let gained = compare(&right, &worse);
+        assert_eq!((gained.together, gained.alone, gained.verdict), (1.0, 0.7, Verdict::Gained));
+        // The deviation of the mean of 200 differences, 60 of them 1, is sqrt(0.3 * 0.7 / 200) = 0.0324; the interval is about
+        // 1.96 of them on each side.
+        for (got, expected) in gained.interval.iter().zip([0.3 - 0.0635, 0.3 + 0.0635]) {
+            assert!((got - expected).abs() < 0.015, "{:?}", gained.interval);
+        }
+        assert!(
+            gained.to_string().starts_with("polarity gained 30.0 points of accuracy"),
+            "{gained}"
+        );
+        assert_eq!(compare(&worse, &right).verdict, Verdict::Lost);
+
+        // Two rows more, one less.
+        let (mut a, mut b) = (right.clone(), right);
+        (a[7], b[8], b[9]) = (0, 1, 0);
+        let noise = compare(&a, &b);
+        assert_eq!(noise.verdict, Verdict::WithinNoise);
+        assert!(
+            noise.to_string().contains("difference of 0.5 points of accuracy is within noise"),
+            "{noise}"
+        );
+        // The same call gives the same interval.
+        assert_eq!(noise, compare(&a, &b));
+    }
+}

@@ -1,0 +1,132 @@
+//! The tasks of a run as it goes on: what each step takes, how much each loss counts, and which tasks are finished.
+
+use std::collections::HashSet;
+
+use bert_kernels::random::{Purpose, Stream};
+use burn::module::ParamId;
+
+use crate::{
+    balance::{Balance, Balancer},
+    gradients::Gram,
+    recipe::Recipe,
+    sampler::{Batch, Sampler, TrainingSet},
+    step::{Combine, parameters_of},
+    trainable::Trainable,
+};
+
+/// What a run of several tasks decides as it goes on; of a single task it takes every batch as it comes.
+#[derive(Debug, Clone)]
+pub(crate) struct Mixer {
+    pub(crate) sampler: Sampler,
+    balance: Balance,
+    balancer: Balancer,
+    patience: Vec<Patience>,
+    seed: u64,
+}
+
+/// How long a task has waited for a better score.
+#[derive(Debug, Clone, Default)]
+struct Patience {
+    /// The evaluations that it waits for.
+    limit: Option<usize>,
+    best: Option<f64>,
+    waited: usize,
+}
+
+impl Patience {
+    fn is_finished(&self) -> bool {
+        self.limit.is_some_and(|limit| self.waited >= limit)
+    }
+}
+
+impl Mixer {
+    pub(crate) fn new(sets: Vec<TrainingSet>, recipe: &Recipe) -> Self {
+        let mixing = &recipe.mixing;
+        let heads = sets.iter().flat_map(|set| &set.heads).max().map_or(0, |last| last + 1);
+        let tasks = (0..heads).map(|head| mixing.task(head));
+        let patience = |limit| Patience { limit, ..Patience::default() };
+        Self {
+            patience: tasks.clone().map(|task| patience(task.patience)).collect(),
+            balancer: Balancer::new(mixing.balance, tasks.map(|task| task.weight).collect()),
+            balance: mixing.balance,
+            seed: recipe.seed,
+            sampler: Sampler::new(sets, recipe),
+        }
+    }
+
+    /// The number of heads.
+    pub(crate) fn heads(&self) -> usize {
+        self.patience.len()
+    }
+
+    /// The parts of each step of an epoch, from 0; none where every task is finished.
+    ///
+    /// A part is a batch for all its heads, or for one of them where each head's gradients are wanted by themselves.
+    pub(crate) fn epoch(&self, epoch: usize) -> Vec<Vec<Batch>> {
+        let steps = self.sampler.epoch(epoch, |head| !self.patience[head].is_finished());
+        if !matches!(self.balance, Balance::PcGrad | Balance::GradNorm { .. }) {
+            return steps;
+        }
+        let alone = |batch: Batch| {
+            let heads = batch.heads.clone();
+            heads.into_iter().map(move |head| Batch { heads: vec![head], ..batch.clone() })
+        };
+        steps.into_iter().map(|step| step.into_iter().flat_map(alone).collect()).collect()
+    }
+
+    /// What each head's loss is multiplied with.
+    pub(crate) fn weights(&self) -> Vec<f64> {
+        self.balancer.weights()
+    }
+
+    /// The parameters that gradients are compared on, where they are.
+    pub(crate) fn shared<M: Trainable>(&self, model: &M) -> HashSet<ParamId> {
+        match (self.balance, model.encoder().encoder.layer.last()) {
+            (Balance::PcGrad, _) => parameters_of(model.encoder()),
+            (Balance::GradNorm { .. }, Some(last)) => parameters_of(last),
+            _ => HashSet::new(),
+        }
+    }
+
+    /// How the gradients of a step's parts become one.
+    pub(crate) fn combine<'a>(&self, shared: &'a HashSet<ParamId>, step: usize) -> Combine<'a> {
+        match self.balance {
+            Balance::PcGrad => {
+                // The sampler's draws are by epoch: those of steps begin behind all of them.
+                let index = (1 << 32) | step as u64;
+                Combine::Project(shared, Stream::new(self.seed, Purpose::Sample, index))
+            }
+            Balance::GradNorm { .. } => Combine::Measure(shared),
+            Balance::Fixed | Balance::Uncertainty { .. } | Balance::Dwa { .. } => Combine::Sum,
+        }
+    }
+
+    /// Learns from the losses of a step's parts, and how their gradients agree.
+    pub(crate) fn after_step(&mut self, parts: &[Batch], losses: &[Vec<f64>], gram: Option<&Gram>) {
+        if let Some(gram) = gram {
+            let heads: Vec<usize> = parts.iter().flat_map(|part| part.heads.clone()).collect();
+            self.balancer.after_step(&heads, &losses.concat(), gram);
+        }
+    }
+
+    /// Learns from an epoch's mean training losses and dev scores, one a head; the tasks that are finished by now.
+    pub(crate) fn after_epoch(&mut self, losses: &[Option<f64>], scores: &[f64]) -> Vec<usize> {
+        self.balancer.after_epoch(losses);
+        let mut finished = vec![];
+        for (head, (patience, score)) in self.patience.iter_mut().zip(scores).enumerate() {
+            if patience.is_finished() {
+                continue;
+            }
+            if patience.best.is_none_or(|best| *score > best) {
+                patience.best = Some(*score);
+                patience.waited = 0;
+            } else {
+                patience.waited += 1;
+            }
+            if patience.is_finished() {
+                finished.push(head);
+            }
+        }
+        finished
+    }
+}

@@ -1,0 +1,400 @@
+//! A whole run of several tasks: from files to a directory with the trained model.
+
+use std::path::{Path, PathBuf};
+
+use bert_core::{BertConfig, Tokenizer, write_atomically};
+use bert_heads::PoolingKind;
+use bert_kernels::set_precision;
+use burn::tensor::Device;
+
+use crate::{
+    balance::Balance,
+    baselines::{Baselines, TaskComparison},
+    error::{Error, Result},
+    fine_tune::{EpochReport, Observer, StepReport, fine_tune},
+    format::Format,
+    mixing::Mixing,
+    model_dir::Settings,
+    multi_task_config::{MultiTaskConfig, TaskTable},
+    multi_task_page::page,
+    multi_tasker::{MultiTasker, merge},
+    recipe::Recipe,
+    run::{DEV_FRACTION, RUN_FILE, Recorder, RunReport, check_out, clear_out},
+    sampler::Sampling,
+    split::stratified_split,
+    task_kind::TaskKind,
+    task_rows::Reading,
+    task_sets::{TaskDev, TaskSet},
+    task_settings::TaskSettings,
+    trained_model::TrainedModel,
+};
+
+/// Trains the tasks of `config` together and writes the best model, with all that it takes to apply and to repeat it, into
+/// `out`: the best is that with the highest mean over the tasks of what each is judged by.
+///
+/// # Errors
+/// Bad input of any kind ([`Error::is_bad_input`]) is refused before the first step and before `out` is touched.
+pub fn run_tasks(
+    config: &MultiTaskConfig,
+    out: &Path,
+    overwrite: bool,
+    baselines: &Baselines,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<RunReport> {
+    let recipe = config.recipe();
+    recipe.check()?;
+    if !config.precision.is_available(device) {
+        return Err(Error::Precision { precision: config.precision });
+    }
+    set_precision(config.precision);
+    check_out(out, &config.model, overwrite)?;
+    let run_file = config.to_toml()?;
+
+    let data = TaskData::read(config, observer)?;
+    let (tasker, notices) =
+        MultiTasker::from_checkpoint(&config.model, data.settings.clone(), recipe.seed, device)?;
+    notices.iter().for_each(|notice| observer.notice(notice));
+    let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
+    let dev = TaskDev { sets: data.dev.clone(), tasks: tasker.measured_tasks() };
+    let baselines = Baseline::all(baselines, &tasker, device)?;
+
+    clear_out(out)?;
+    write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
+    tasker.save_settings(out)?;
+    let names: Vec<String> = dev.tasks.iter().map(|task| task.name.clone()).collect();
+    let mut recorder = Recorder::new(out, names.clone(), observer);
+    let tuned = fine_tune(tasker.model.clone(), &data.train, &dev, &recipe, device, &mut recorder);
+    // Also of a run that failed: its last steps say why.
+    recorder.write()?;
+    let agreements = std::mem::take(&mut recorder.agreements);
+    let tuned = tuned?;
+    let mut report = RunReport::of(&tuned);
+    if !baselines.is_empty() {
+        let device = device.clone().inner();
+        let together = dev.logits(&tuned.model, recipe.batch_size, &device);
+        for baseline in baselines {
+            let alone = match baseline.model {
+                Some(model) => logits_of(&model, baseline.head, &dev, recipe.batch_size, &device),
+                None => train_alone(config, &data, baseline.head, &device, observer)?,
+            };
+            let (set, place) = place_of(&dev, baseline.head);
+            let task = &dev.tasks[baseline.head];
+            let rows = &dev.sets[set];
+            let targets = rows.targets_of(baseline.head);
+            let answers = [together[set][place].as_slice(), &alone];
+            let comparison =
+                TaskComparison::new(task, targets, &rows.encodings, answers, recipe.seed);
+            observer.notice(&comparison.to_string());
+            report.comparisons.push(comparison);
+        }
+    }
+    let html = page(&names, &tuned.epochs, &agreements, &report, &run_file);
+    write_atomically(out.join("report.html"), html.as_bytes())?;
+    Ok(report)
+}
+
+/// The rows of all tasks, and how each task is put together.
+struct TaskData {
+    train: Vec<TaskSet>,
+    dev: Vec<TaskSet>,
+    settings: Settings,
+}
+
+/// A task's rows with where they come from.
+struct Loaded<'a> {
+    table: &'a TaskTable,
+    set: TaskSet,
+    strata: Vec<u32>,
+    dev: Option<TaskSet>,
+}
+
+impl TaskData {
+    fn read(config: &MultiTaskConfig, observer: &mut dyn Observer) -> Result<Self> {
+        let bert_config = BertConfig::load(&config.model)?;
+        let tokenizer = Tokenizer::load(&config.model)?;
+        tokenizer.check_vocabulary(&bert_config)?;
+        let max_length = bert_config.max_length(config.max_length)?;
+        let (mut loaded, mut settings) = (vec![], vec![]);
+        for (head, (name, table)) in config.tasks.iter().enumerate() {
+            let reading = |path| Reading {
+                kind: table.kind,
+                path,
+                format: table.format,
+                columns: &table.columns,
+            };
+            let encode = |path, is_training| {
+                let rows = reading(path).rows(is_training)?;
+                let (encodings, cut) =
+                    reading(path).encode(&rows, &tokenizer, &bert_config, max_length)?;
+                Ok::<_, Error>((rows, encodings, cut))
+            };
+            let (rows, encodings, cut) = encode(&table.train, true)?;
+            let labels = reading(&table.train).labels(&rows)?;
+            let targets = reading(&table.train).targets(&rows, &labels, &encodings)?;
+            let set = |encodings, targets| TaskSet {
+                encodings,
+                targets: vec![(head, targets)],
+                batch_size: table.batch_size,
+                weight: match &config.mixing.sampling {
+                    Sampling::Weights { weights } => weights.get(name).copied().unwrap_or(1.0),
+                    _ => 1.0,
+                },
+            };
+            let (mut cut, mut texts) = (cut, encodings.len());
+            let dev = match &table.dev {
+                None => None,
+                Some(path) => {
+                    let (rows, encodings, cut_dev) = encode(path, false)?;
+                    let targets = reading(path).targets(&rows, &labels, &encodings)?;
+                    (cut, texts) = (cut + cut_dev, texts + encodings.len());
+                    Some(set(encodings, targets))
+                }
+            };
+            if cut > 0 {
+                observer.notice(&format!(
+                    "task {name}: {cut} of {texts} texts are longer than {max_length} tokens and were cut"
+                ));
+            }
+            let strata = rows.strata(table.kind);
+            loaded.push(Loaded { table, set: set(encodings, targets), strata, dev });
+            settings.push(TaskSettings {
+                name: name.clone(),
+                kind: table.kind,
+                labels: labels.names().to_vec(),
+                columns: complete_columns(table)?,
+                data_set: head,
+                metric: table.metric(),
+                pooling: (!table.kind.is_of_tokens()).then(|| table.pooling.unwrap_or_default()),
+                layer_mixture: table.layer_mixture,
+                projection: table.projection,
+                task_embedding: table.task_embedding,
+                share_embedding: table.share_embedding.clone(),
+                gradient_factor: table.gradient_factor,
+                uncertainty: matches!(config.mixing.balance, Balance::Uncertainty { .. }),
+            });
+        }
+        let seed = config.recipe.seed;
+        let (train, dev) = group(loaded, seed, observer)?;
+        for (place, set) in train.iter().enumerate() {
+            set.heads().into_iter().for_each(|head| settings[head].data_set = place);
+        }
+        let settings = Settings {
+            kind: TaskKind::MultiTask,
+            texts: config.tasks.values().map(|task| task.kind.texts()).max().unwrap_or(1),
+            recipe: Some(config.recipe.clone()),
+            tasks: settings,
+            ..Settings::new(PoolingKind::default(), max_length)
+        };
+        Ok(Self { train, dev, settings })
+    }
+
+    /// The rows of one task, whose head becomes the first.
+    fn alone(&self, head: usize) -> Self {
+        let of_head = |sets: &[TaskSet]| -> Vec<TaskSet> {
+            let only = |set: &TaskSet| {
+                let own = set.targets.iter().find(|(own, _)| *own == head)?;
+                Some(TaskSet { targets: vec![(0, own.1.clone())], ..set.clone() })
+            };
+            sets.iter().filter_map(only).collect()
+        };
+        let mut task = self.settings.tasks[head].clone();
+        if let Some(owner) = task.share_embedding.take() {
+            let owner = self.settings.tasks.iter().find(|other| other.name == owner);
+            task.task_embedding = owner.and_then(|owner| owner.task_embedding);
+        }
+        (task.gradient_factor, task.uncertainty) = (1.0, false);
+        Self {
+            train: of_head(&self.train),
+            dev: of_head(&self.dev),
+            settings: Settings { tasks: vec![task], ..self.settings.clone() },
+        }
+    }
+}
+
+/// The columns of a task with those that were left open written out, as they are in the training file.
+fn complete_columns(table: &TaskTable) -> Result<crate::columns::Columns> {
+    let is_table = !table.kind.is_of_tokens()
+        && !crate::sentences::Sentences::are_in(&table.train, table.format, &table.columns);
+    if is_table {
+        table.columns.complete(&table.train, table.format)
+    } else {
+        Ok(table.columns.clone())
+    }
+}
+
+/// Where a task's rows come from.
+type Source<'a> = (&'a PathBuf, Option<Format>, Option<&'a PathBuf>, Option<f64>);
+
+fn source(table: &TaskTable) -> Source<'_> {
+    (&table.train, table.format, table.dev.as_ref(), table.dev_fraction)
+}
+
+/// Puts together the tasks that read the same texts, and holds out rows where there is no dev file.
+fn group(
+    loaded: Vec<Loaded>,
+    seed: u64,
+    observer: &mut dyn Observer,
+) -> Result<(Vec<TaskSet>, Vec<TaskSet>)> {
+    let mut groups: Vec<Vec<Loaded>> = vec![];
+    for task in loaded {
+        match groups.iter_mut().find(|group| source(group[0].table) == source(task.table)) {
+            Some(group) => group.push(task),
+            None => groups.push(vec![task]),
+        }
+    }
+    let (mut train, mut dev) = (vec![], vec![]);
+    for group in groups {
+        let table = group[0].table;
+        let strata: Vec<(usize, Vec<u32>)> =
+            group.iter().map(|task| (task.set.targets[0].0, task.strata.clone())).collect();
+        let (sets, dev_sets): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|task| (task.set, task.dev)).unzip();
+        let sets = merge(sets);
+        if table.dev.is_some() {
+            train.extend(sets);
+            dev.extend(merge(dev_sets.into_iter().flatten().collect()));
+            continue;
+        }
+        for set in sets {
+            let of_set = strata.iter().filter(|(head, _)| set.heads().contains(head));
+            // By the labels of the first task that has some.
+            let strata =
+                of_set.map(|(_, strata)| strata).max_by_key(|strata| strata.iter().max().copied());
+            let alike = vec![0; set.encodings.len()];
+            let fraction = table.dev_fraction.unwrap_or(DEV_FRACTION);
+            let split = stratified_split(strata.unwrap_or(&alike), fraction, seed)?;
+            observer.notice(&format!(
+                "no dev file: {} of {} rows of {} are held out for dev, with seed {seed}",
+                split.dev.len(),
+                set.encodings.len(),
+                table.train.display(),
+            ));
+            train.push(set.select(&split.train));
+            dev.push(set.select(&split.dev));
+        }
+    }
+    Ok((train, dev))
+}
+
+/// A task's model alone.
+struct Baseline {
+    head: usize,
+    /// None where it is still to be trained.
+    model: Option<TrainedModel>,
+}
+
+impl Baseline {
+    /// The baselines, whose models fit the tasks.
+    fn all(baselines: &Baselines, tasker: &MultiTasker, device: &Device) -> Result<Vec<Self>> {
+        match baselines {
+            Baselines::None => Ok(vec![]),
+            Baselines::Train => {
+                Ok((0..tasker.tasks().len()).map(|head| Self { head, model: None }).collect())
+            }
+            Baselines::Dirs(dirs) => {
+                dirs.iter().map(|dir| Self::load(dir, tasker, device)).collect()
+            }
+        }
+    }
+
+    fn load(dir: &Path, tasker: &MultiTasker, device: &Device) -> Result<Self> {
+        let model = TrainedModel::load(dir, &device.clone().inner())?;
+        let answers = |task: &TaskSettings| match &model {
+            TrainedModel::Classifier(own) => {
+                matches!(task.kind, crate::TaskForm::Classify | crate::TaskForm::PairClassify)
+                    && own.labels.names() == task.labels
+                    && own.settings.texts == task.kind.texts()
+            }
+            TrainedModel::Tagger(own) => {
+                task.kind == crate::TaskForm::Tag && own.labels.names() == task.labels
+            }
+            TrainedModel::MultiTask(own) => own.tasks().iter().any(|own| {
+                own.name == task.name && own.kind == task.kind && own.labels == task.labels
+            }),
+        };
+        let vocab_size = match &model {
+            TrainedModel::Classifier(own) => own.config.vocab_size,
+            TrainedModel::Tagger(own) => own.config.vocab_size,
+            TrainedModel::MultiTask(own) => own.config.vocab_size,
+        };
+        let heads: Vec<usize> =
+            (0..tasker.tasks().len()).filter(|head| answers(&tasker.tasks()[*head])).collect();
+        match heads[..] {
+            [head] if vocab_size == tasker.config.vocab_size => {
+                Ok(Self { head, model: Some(model) })
+            }
+            _ => Err(Error::Baseline { path: dir.into(), fitting: heads.len() }),
+        }
+    }
+}
+
+/// The set of a task and its place among the set's heads.
+fn place_of(dev: &TaskDev, head: usize) -> (usize, usize) {
+    let of_set = |(number, set): (usize, &TaskSet)| {
+        Some((number, set.heads().iter().position(|own| *own == head)?))
+    };
+    let place = dev.sets.iter().enumerate().find_map(of_set);
+    place.expect("every task has dev rows") // INVARIANT: `TaskData::read` gives each task a set
+}
+
+/// What a model of one task says of the dev rows of a head.
+fn logits_of(
+    model: &TrainedModel,
+    head: usize,
+    dev: &TaskDev,
+    batch_size: usize,
+    device: &Device,
+) -> Vec<Vec<f32>> {
+    let encodings = &dev.sets[place_of(dev, head).0].encodings;
+    match model {
+        TrainedModel::Classifier(own) => {
+            crate::evaluate::predict_logits(&own.model, encodings, batch_size, device)
+        }
+        TrainedModel::Tagger(own) => {
+            crate::evaluate::predict_token_logits(&own.model, encodings, batch_size, device)
+        }
+        TrainedModel::MultiTask(own) => {
+            let name = &dev.tasks[head].name;
+            let head = own.tasks().iter().position(|task| task.name == *name).unwrap_or(0);
+            let forward = |input| own.model.forward(&input, &[head], None);
+            crate::evaluate::map_batches_of(encodings, batch_size, device, forward).swap_remove(0)
+        }
+    }
+}
+
+/// Trains one task alone by the same recipe; what its best model says of the dev rows.
+fn train_alone(
+    config: &MultiTaskConfig,
+    data: &TaskData,
+    head: usize,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Vec<f32>>> {
+    let data = data.alone(head);
+    let recipe = Recipe { mixing: Mixing::default(), ..config.recipe.clone() };
+    let (tasker, _) =
+        MultiTasker::from_checkpoint(&config.model, data.settings, recipe.seed, device)?;
+    let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
+    let dev = TaskDev { sets: data.dev, tasks: tasker.measured_tasks() };
+    observer.notice(&format!("training {} alone", dev.tasks[0].name));
+    let tuned = fine_tune(tasker.model, &data.train, &dev, &recipe, device, &mut Steps(observer))?;
+    Ok(dev.logits(&tuned.model, recipe.batch_size, device).swap_remove(0).swap_remove(0))
+}
+
+/// Passes on how a baseline goes, but saves nothing of it.
+struct Steps<'a>(&'a mut dyn Observer);
+
+impl Observer for Steps<'_> {
+    fn step(&mut self, report: &StepReport) {
+        self.0.step(report);
+    }
+
+    fn epoch(
+        &mut self,
+        report: &EpochReport,
+        parameters: &dyn Fn() -> Vec<bert_core::NamedTensor>,
+    ) -> Result<()> {
+        self.0.epoch(report, parameters)
+    }
+}
