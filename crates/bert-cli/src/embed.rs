@@ -23,7 +23,7 @@ pub struct Embed {
     model: PathBuf,
     #[command(flatten)]
     texts: Texts,
-    /// cls, first, mean, max, attention or adaptive [default: the model's own, else mean]
+    /// cls, first, mean, max, attention, multi-head[=HEADS] or adaptive [default: the model's own, else mean]
     #[arg(long, value_name = "POOLING")]
     pooling: Option<PoolingKind>,
     /// Scale every vector to length 1

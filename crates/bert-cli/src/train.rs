@@ -56,9 +56,12 @@ pub struct Train {
     dev_fraction: Option<f64>,
     #[command(flatten)]
     columns: LabelledColumns,
-    /// cls, first, mean, max, attention or adaptive [default: cls]
+    /// cls, first, mean, max, attention, multi-head[=HEADS] or adaptive [default: cls]
     #[arg(long, value_name = "POOLING")]
     pooling: Option<PoolingKind>,
+    /// Pool a learned mixture of all layers instead of the last one
+    #[arg(long)]
+    layer_mixture: bool,
     /// Map of the word embeddings that is learned: full, low-rank=R, diagonal or additive [default: none]
     #[arg(long, value_name = "KIND")]
     task_embedding: Option<TaskEmbeddingKind>,
@@ -75,7 +78,7 @@ pub struct Train {
     /// Highest learning rate of the head [default: --lr]
     #[arg(long, value_name = "RATE")]
     head_lr: Option<f64>,
-    /// Highest learning rate of the pooling [default: --lr]
+    /// Highest learning rate of the pooling and the layer mixture [default: --lr]
     #[arg(long, value_name = "RATE")]
     pooling_lr: Option<f64>,
     /// Highest learning rate of the task embedding [default: --lr]
@@ -149,6 +152,7 @@ impl Train {
         set(&mut config.model, &self.model);
         set(&mut config.train, &self.train);
         set(&mut config.pooling, &self.pooling);
+        config.layer_mixture |= self.layer_mixture;
         set(&mut config.precision, &self.precision);
         set(&mut config.words.train_embeddings, &self.train_embeddings);
         set(&mut config.recipe.epochs, &self.epochs);

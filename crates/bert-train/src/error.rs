@@ -356,6 +356,25 @@ pub enum Error {
         /// The pooling.
         pooling: bert_heads::PoolingKind,
     },
+    /// A mixture of layers for a model that has none.
+    #[error(
+        "{path} holds tokens with tags, and a tagger reads the last layer: leave out the layer mixture"
+    )]
+    MixtureOfTokens {
+        /// The training file.
+        path: PathBuf,
+    },
+    /// The heads of a pooling can't share out the dimensions.
+    #[error(
+        "multi-head={heads} does not divide the model's hidden_size {hidden_size}: choose a divisor, for example {}",
+        multi_head_example(*.hidden_size)
+    )]
+    PoolingHeads {
+        /// The heads.
+        heads: usize,
+        /// The width of the hidden states.
+        hidden_size: usize,
+    },
     /// Two ids of a model have the same label.
     #[error(
         "the labels of the model must differ, got {label:?} for ids {first} and {second}: check id2label in config.json"
@@ -572,6 +591,12 @@ fn kept(epoch: usize) -> &'static str {
     }
 }
 
+/// A pooling with heads that fits.
+fn multi_head_example(hidden_size: usize) -> String {
+    let heads = [4, 3, 2, 1].into_iter().find(|heads| hidden_size.is_multiple_of(*heads));
+    format!("multi-head={}", heads.unwrap_or(1))
+}
+
 impl Error {
     /// Whether the cause is in what the user gave (data, flags, a run file) and not in the work on it.
     pub fn is_bad_input(&self) -> bool {
@@ -609,6 +634,8 @@ impl Error {
             | Self::Questions { .. }
             | Self::AnswerPlace { .. }
             | Self::PoolingOfTokens { .. }
+            | Self::MixtureOfTokens { .. }
+            | Self::PoolingHeads { .. }
             | Self::RepeatedLabel { .. }
             | Self::DevFraction { .. }
             | Self::NoDevRows { .. }

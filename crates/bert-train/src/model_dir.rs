@@ -77,7 +77,7 @@ impl Settings {
     ) -> Result<SequenceClassifierConfig> {
         Ok(SequenceClassifierConfig {
             task_embedding: self.checked_task_embedding(config)?,
-            pooling: self.pooling,
+            pooling: checked_pooling(self.pooling, config)?,
             layer_mixture: self.layer_mixture,
             num_labels,
         })
@@ -94,6 +94,16 @@ impl Settings {
             }
             (kind, _) => Ok(kind),
         }
+    }
+}
+
+/// The pooling, where its heads share out the dimensions evenly.
+pub(crate) fn checked_pooling(pooling: PoolingKind, config: &BertConfig) -> Result<PoolingKind> {
+    match (pooling, config.hidden_size) {
+        (PoolingKind::MultiHead { heads }, hidden_size) if !hidden_size.is_multiple_of(heads) => {
+            Err(Error::PoolingHeads { heads, hidden_size })
+        }
+        (pooling, _) => Ok(pooling),
     }
 }
 

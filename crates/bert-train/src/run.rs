@@ -121,6 +121,9 @@ impl Run<'_> {
             let (path, pooling) = (config.train.clone(), config.pooling);
             return Err(Error::PoolingOfTokens { path, pooling });
         }
+        if config.layer_mixture {
+            return Err(Error::MixtureOfTokens { path: config.train.clone() });
+        }
         let rows = self.sentences(observer)?;
         let settings = self.settings(config.columns.clone())?;
         let labels = |own: &[String]| LabelMap::of_tags(&config.train, &rows.train, own);
@@ -171,6 +174,7 @@ impl Run<'_> {
         let max_length = BertConfig::load(&config.model)?.max_length(config.max_length)?;
         Ok(Settings {
             columns,
+            layer_mixture: config.layer_mixture,
             recipe: Some(config.recipe.clone()),
             task_embedding: config.words.task_embedding,
             ..Settings::new(config.pooling, max_length)

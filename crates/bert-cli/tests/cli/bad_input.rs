@@ -309,6 +309,25 @@ fn words_that_cannot_be_added() {
 }
 
 #[test]
+fn poolings_and_mixtures_that_make_no_sense() {
+    let desk = Desk::new();
+    let output = desk.train(&["--pooling", "multi-head=5"]);
+    assert_refused(&output, 2, &["multi-head=5", "hidden_size 32", "multi-head=4"]);
+    let output = desk.train(&["--pooling", "multi-head=0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("multi-head=HEADS"), "{}", stderr(&output));
+    desk.write("run.toml", "model = \"m\"\ntrain = \"t\"\npooling = \"avg\"\n");
+    let output = desk.bert(&["train", "run.toml", "--out", "run"]);
+    assert_refused(&output, 2, &["line 3: pooling", "avg", "adaptive"]);
+    desk.write("train.conll", "the\tO\nmovie\tB-WHAT\n\n".repeat(9));
+    let model = reference().join("tiny-bert");
+    let tagger = ["train", "--train", "train.conll", "--model", text(&model), "--out", "run"];
+    let output = desk.bert(&[&tagger[..], &["--layer-mixture"]].concat());
+    assert_refused(&output, 2, &["train.conll", "leave out the layer mixture"]);
+    assert!(!desk.path("run").exists());
+}
+
+#[test]
 fn task_embeddings_and_words_that_make_no_sense() {
     let desk = Desk::new();
     let output = desk.train(&["--task-embedding", "low-rank=0"]);

@@ -40,6 +40,29 @@ fn train_eval_predict_embed_inspect() {
     assert!(stdout(&desk.bert(&["devices"])).contains("flex"));
 }
 
+/// Heads and mixture are in the run file and in the model, and a model of both is applied like any other.
+#[test]
+fn multi_head_pooling_of_a_layer_mixture() {
+    let desk = Desk::new();
+    let flags = ["--pooling", "multi-head=2", "--layer-mixture", "--pooling-lr", "1e-2"];
+    let report = json(&desk.train(&[&flags[..], &["--json"]].concat()));
+    let run_file = std::fs::read_to_string(desk.path("run/run.toml")).unwrap();
+    assert!(run_file.contains("pooling = \"multi-head=2\"\nlayer_mixture = true\n"), "{run_file}");
+    let again = json(&desk.bert(&["train", "run/run.toml", "--out", "again", "--json"]));
+    assert_eq!(again["dev"], report["dev"]);
+    let tensors = stdout(&desk.bert(&["inspect", "--model", "run", "--tensors"]));
+    for name in
+        ["pooling.queries  [32, 2]", "pooling.value.weight  [32, 32]", "layer_mixture.gamma"]
+    {
+        assert!(tensors.contains(name), "{tensors}");
+    }
+    json(&desk.bert(&["eval", "--model", "run", "--data", "train.tsv", "--json"]));
+    desk.write("texts.txt", "the film\n");
+    json(&desk.bert(&["embed", "--model", "run", "--input", "texts.txt"]));
+    let other = ["embed", "--model", "run", "--input", "texts.txt", "--pooling", "multi-head=4"];
+    assert_eq!(desk.bert(&other).status.code(), Some(2));
+}
+
 /// The same seed gives the same weights to the bit, run after run and on any number of threads.
 #[test]
 fn weights_do_not_depend_on_the_number_of_threads() {
