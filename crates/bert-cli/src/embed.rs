@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     Failure,
-    arguments::{Running, Texts, in_parts, say_truncated},
+    arguments::{PART, Running, Texts, in_parts, say_truncated},
 };
 
 /// Turn texts into vectors: one line of JSON a text.
@@ -45,7 +45,7 @@ impl Embed {
         let texts = self.texts.column.len().max(1);
         let mut out = io::stdout().lock();
         let (mut rows, mut truncated) = (0, 0);
-        in_parts(self.texts.examples(path, texts)?, |part| {
+        in_parts(self.texts.examples(path, texts)?, PART, |part| {
             let batch_size = self.running.batch_size;
             let (vectors, cut) =
                 embedder.embed(part, self.normalize, max_length, batch_size, &device)?;

@@ -9,6 +9,7 @@ mod inspect;
 mod predict;
 mod train;
 mod vocab;
+mod weights;
 
 use std::{fmt, io, process::ExitCode};
 
@@ -26,7 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv --pooling adaptive --out run
   bert eval --model run --data test.tsv
-  bert predict --model run --text 'a film that lingers'
+  bert predict --model run --text 'a film that lingers' --weights ansi
   bert embed --model all-MiniLM-L6-v2 --input texts.txt --normalize > vectors.jsonl
   bert vocab scan texts.txt --model all-MiniLM-L6-v2 --out words.txt
   bert export --model run --out plain

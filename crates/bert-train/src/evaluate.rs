@@ -3,7 +3,7 @@
 use bert_core::{EncoderInput, Encoding};
 use bert_heads::{SequenceClassifier, TokenClassifier};
 use bert_kernels::on_workers;
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use crate::{
     batches::evaluation_batches,
@@ -38,22 +38,36 @@ pub(crate) fn map_batches(
     encodings: &[Encoding],
     batch_size: usize,
     device: &Device,
-    forward: impl Fn(EncoderInput) -> burn::tensor::Tensor<2> + Sync,
+    forward: impl Fn(EncoderInput) -> Tensor<2> + Sync,
 ) -> Vec<Vec<f32>> {
+    let [results] = map_batches_to(encodings, batch_size, device, |input| [forward(input)]);
+    results
+}
+
+/// [`map_batches`] where `forward` gives several results.
+pub(crate) fn map_batches_to<const N: usize>(
+    encodings: &[Encoding],
+    batch_size: usize,
+    device: &Device,
+    forward: impl Fn(EncoderInput) -> [Tensor<2>; N] + Sync,
+) -> [Vec<Vec<f32>>; N] {
     let lengths: Vec<usize> = encodings.iter().map(|encoding| encoding.input_ids.len()).collect();
-    let mut results = vec![vec![]; encodings.len()];
+    let mut results = [(); N].map(|()| vec![vec![]; encodings.len()]);
     for batch in evaluation_batches(&lengths, batch_size) {
-        let (values, rows, width) = on_workers(device, || {
+        let outputs = on_workers(device, || {
             let input = EncoderInput::new(batch.iter().map(|row| &encodings[*row]), device);
-            let output = forward(input);
-            let [rows, width] = output.dims();
-            (output.into_data().iter::<f32>().collect::<Vec<f32>>(), rows, width)
+            forward(input).map(|output| {
+                let [rows, width] = output.dims();
+                (output.into_data().iter::<f32>().collect::<Vec<f32>>(), rows, width)
+            })
         });
-        let mut values = values.into_iter();
-        let is_by_text = rows == batch.len();
-        for row in batch {
-            let rows = if is_by_text { 1 } else { lengths[row] };
-            results[row] = values.by_ref().take(rows * width).collect();
+        for (results, (values, rows, width)) in results.iter_mut().zip(outputs) {
+            let mut values = values.into_iter();
+            let is_by_text = rows == batch.len();
+            for &row in &batch {
+                let rows = if is_by_text { 1 } else { lengths[row] };
+                results[row] = values.by_ref().take(rows * width).collect();
+            }
         }
     }
     results

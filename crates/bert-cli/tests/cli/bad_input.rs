@@ -309,6 +309,29 @@ fn words_that_cannot_be_added() {
 }
 
 #[test]
+fn weights_that_cannot_be_shown() {
+    let desk = Desk::new();
+    let classifier = reference().join("tiny-bert-seqcls");
+    let tagger = reference().join("tiny-bert-tokcls");
+    let predict = |model: &std::path::Path, flags: &[&str]| {
+        desk.bert(&[&["predict", "--model", text(model), "--text", "a"], flags].concat())
+    };
+    let output = predict(&tagger, &["--weights", "json"]);
+    assert_refused(&output, 2, &["tagger", "leave out --weights"]);
+    let output = predict(&classifier, &["--weights", "ansi", "--weights-per-dimension"]);
+    assert_refused(&output, 2, &["--weights json"]);
+    for file in ["html=nowhere/page.html", "html=."] {
+        let output = predict(&classifier, &["--weights", file]);
+        assert_refused(&output, 2, &["cannot write", &file[5..]]);
+    }
+    for form in ["html", "html=", "png"] {
+        let output = predict(&classifier, &["--weights", form]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("html=FILE"), "{}", stderr(&output));
+    }
+}
+
+#[test]
 fn poolings_and_mixtures_that_make_no_sense() {
     let desk = Desk::new();
     let output = desk.train(&["--pooling", "multi-head=5"]);

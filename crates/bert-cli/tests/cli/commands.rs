@@ -191,6 +191,45 @@ fn train_eval_predict_tags() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }
 
+/// How much each token counts: in the line, in colours, on a page; and where the weight lies on standard error.
+#[test]
+fn weights_of_tokens() {
+    let desk = Desk::new();
+    json(&desk.train(&["--json", "--pooling", "adaptive", "--pooling-lr", "1e-1"]));
+    let predict = ["predict", "--model", "run", "--weights"];
+    let text_of = ["--text", "Thé movie was bad!"];
+    let output =
+        desk.bert(&[&predict[..], &["json", "--weights-per-dimension"], &text_of].concat());
+    assert!(stderr(&output).starts_with("weight (and tokens) of 1 texts: [CLS] "), "{output:?}");
+    let answer = json(&output);
+    let weights = answer["weights"].as_array().unwrap();
+    let sum: f64 = weights.iter().map(|token| token["weight"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{answer}");
+    assert_eq!(weights[0]["token"], "[CLS]");
+    assert_eq!(weights[0].as_object().unwrap().len(), 3, "{answer}");
+    let movie = weights.iter().find(|token| token["token"] == "movie").unwrap();
+    // Characters, not bytes.
+    assert_eq!((&movie["start"], &movie["end"]), (&4.into(), &9.into()));
+    let dimensions = movie["dimensions"].as_array().unwrap();
+    let mean = dimensions.iter().map(|weight| weight.as_f64().unwrap()).sum::<f64>() / 32.0;
+    assert!(dimensions.len() == 32 && (mean - movie["weight"].as_f64().unwrap()).abs() < 1e-6);
+
+    let shown = stdout(&desk.bert(&[&predict[..], &["ansi"], &text_of].concat()));
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("weight beside the largest"), "{shown}");
+    assert!(lines[1].starts_with("bad ") || lines[1].starts_with("good "), "{shown}");
+    assert!(lines[1].contains("\x1b[38;5;231;48;5;160m"), "{shown}");
+
+    desk.write("texts.txt", "the <b>film</b>\nit is very good\n");
+    let page = [&predict[..], &["html=page.html", "--input", "texts.txt"]].concat();
+    let output = desk.bert(&page);
+    assert_eq!(stdout(&output).lines().count(), 2, "{output:?}");
+    assert!(!stdout(&output).contains("weights"));
+    let html = std::fs::read_to_string(desk.path("page.html")).unwrap();
+    assert_eq!(html.matches("<td class=text>").count(), 2);
+    assert!(!html.contains("<b>") && html.contains("&lt;") && html.contains("data-w="));
+}
+
 #[test]
 fn a_text_may_begin_with_a_dash() {
     let desk = Desk::new();

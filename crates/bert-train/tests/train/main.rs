@@ -7,6 +7,7 @@ mod reference;
 mod runs;
 mod steps;
 mod taggers;
+mod weights;
 mod words;
 
 use bert_heads::PoolingKind;
