@@ -7,10 +7,15 @@ use std::{
 
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
-use bert_train::{Progress, RunConfig, RunReport, TrainEmbeddings, run};
+use bert_train::{Progress, RunConfig, RunReport, TrainEmbeddings, run, run_seeds};
 use clap::Args;
 
-use crate::{Failure, arguments::LabelledColumns, devices::device};
+use crate::{
+    Failure,
+    arguments::{LabelledColumns, positive},
+    compare,
+    devices::device,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +31,9 @@ Examples:
 
   # tags of words: a token and its tag a line, a blank line ends a sentence
   bert train --model bert-base-cased --train train.conll --dev dev.conll --out run
+
+  # two poolings with five seeds each, into runs/mean/seed-0 and so on, and which is better
+  bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv --pooling mean,adaptive --seeds 5 --out runs
 
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
@@ -56,9 +64,10 @@ pub struct Train {
     dev_fraction: Option<f64>,
     #[command(flatten)]
     columns: LabelledColumns,
-    /// cls, first, mean, max, attention, multi-head[=HEADS] or adaptive [default: cls]
-    #[arg(long, value_name = "POOLING")]
-    pooling: Option<PoolingKind>,
+    /// cls, first, mean, max, attention, multi-head[=HEADS] or adaptive [default: cls]; with several, comma between, each
+    /// is trained into OUT/POOLING/seed-K and they are compared
+    #[arg(long, value_name = "POOLING", value_delimiter = ',')]
+    pooling: Vec<PoolingKind>,
     /// Pool a learned mixture of all layers instead of the last one
     #[arg(long)]
     layer_mixture: bool,
@@ -93,6 +102,10 @@ pub struct Train {
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Train with so many seeds, from --seed on, each into OUT/POOLING/seed-K, and say how the results lie; runs that are
+    /// finished there already are not trained again
+    #[arg(long, value_name = "N", value_parser = positive)]
+    seeds: Option<usize>,
     /// float32, or bfloat16 for the products of affine maps, on CPUs with AVX-512 BF16 [default: float32]
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
@@ -115,6 +128,15 @@ impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let device = device(self.device.as_deref())?;
         let config = self.config()?;
+        if self.seeds.is_some() || self.pooling.len() > 1 {
+            let poolings =
+                if self.pooling.is_empty() { &[config.pooling] } else { &self.pooling[..] };
+            let (seeds, out) = (self.seeds.unwrap_or(1), &self.out);
+            let progress = &mut Progress::new();
+            let comparison =
+                run_seeds(&config, poolings, seeds, out, self.overwrite, &device, progress)?;
+            return compare::print(&comparison, self.json);
+        }
         let report = run(&config, &self.out, self.overwrite, &device, &mut Progress::new())?;
         let mut out = io::stdout().lock();
         if self.json {
@@ -151,7 +173,7 @@ impl Train {
         }
         set(&mut config.model, &self.model);
         set(&mut config.train, &self.train);
-        set(&mut config.pooling, &self.pooling);
+        set(&mut config.pooling, &self.pooling.first().copied());
         config.layer_mixture |= self.layer_mixture;
         set(&mut config.precision, &self.precision);
         set(&mut config.words.train_embeddings, &self.train_embeddings);

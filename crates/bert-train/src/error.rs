@@ -545,6 +545,56 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Too few runs to compare.
+    #[error("expected at least two runs to compare, got {got}: give the directories of more")]
+    FewRuns {
+        /// The number of runs.
+        got: usize,
+    },
+    /// A directory holds no run.
+    #[error("{path} holds no run (run.toml): give a directory that `bert train` wrote")]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A run has not come to its end.
+    #[error(
+        "{path} holds a run that has not come to its end (report.json): train it again with \
+         `bert train {}/run.toml --out {} --overwrite`, or measure the model that it has with --data FILE",
+        .path.display(), .path.display()
+    )]
+    RunUnfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What a run wrote down can't be read.
+    #[error("{path} is damaged: {reason}: train the run again")]
+    RunRecord {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// Two runs were measured on different rows.
+    #[error(
+        "{first} and {second} were measured on different dev rows: compare their models on the same ones with --data FILE"
+    )]
+    DevRows {
+        /// The directory of a run.
+        first: PathBuf,
+        /// The directory of another.
+        second: PathBuf,
+    },
+    /// Two runs are the same.
+    #[error("{first} and {second} have the same settings and seed {seed}: leave one of them out")]
+    SameRun {
+        /// The directory of a run.
+        first: PathBuf,
+        /// The directory of another.
+        second: PathBuf,
+        /// Their seed.
+        seed: u64,
+    },
     /// The directory that a model is to be written to holds something already.
     #[error("{path} is not empty: give another --out")]
     OutTaken {
@@ -657,6 +707,12 @@ impl Error {
             | Self::NoNewWords { .. }
             | Self::WordsFile { .. }
             | Self::NoWords { .. }
+            | Self::FewRuns { .. }
+            | Self::NoRun { .. }
+            | Self::RunUnfinished { .. }
+            | Self::RunRecord { .. }
+            | Self::DevRows { .. }
+            | Self::SameRun { .. }
             | Self::OutTaken { .. } => true,
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
             Self::NotFinite { .. } => false,

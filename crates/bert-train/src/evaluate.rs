@@ -103,24 +103,35 @@ pub fn evaluate_tags(
     batch_size: usize,
     device: &Device,
 ) -> TaggingMetrics {
+    let name = |tag: &u32| data.labels.name(*tag).unwrap_or("O");
+    let gold = data.rows.labels.iter().map(|row| row.tags.iter().map(name).collect());
+    let (predicted, loss) = predict_tags(model, data, batch_size, device);
+    TaggingMetrics::new(&gold.collect::<Vec<Vec<&str>>>(), &predicted, loss)
+}
+
+/// The tag that a tagger gives each word, and the mean loss of a word; `model` and `device` are those of evaluation.
+pub(crate) fn predict_tags<'a>(
+    model: &TokenClassifier,
+    data: &'a TaggedSet,
+    batch_size: usize,
+    device: &Device,
+) -> (Vec<Vec<&'a str>>, f64) {
     let width = model.num_labels();
-    let name = |tag: u32| data.labels.name(tag).unwrap_or("O");
-    let (mut gold, mut predicted, mut loss, mut answered) = (vec![], vec![], 0.0, 0);
+    let (mut predicted, mut loss, mut answered) = (vec![], 0.0, 0);
     let logits = predict_token_logits(model, &data.rows.encodings, batch_size, device);
     for (logits, row) in logits.iter().zip(&data.rows.labels) {
         let mut answers = vec!["O"; row.tags.len()];
         for ((answer, tag), first) in answers.iter_mut().zip(&row.tags).zip(&row.first_tokens) {
             if let Some(token) = first {
                 let logits = &logits[token * width..(token + 1) * width];
-                *answer = name(argmax(logits));
+                *answer = data.labels.name(argmax(logits)).unwrap_or("O");
                 loss += cross_entropy(logits, *tag);
                 answered += 1;
             }
         }
-        gold.push(row.tags.iter().map(|tag| name(*tag)).collect::<Vec<&str>>());
         predicted.push(answers);
     }
-    TaggingMetrics::new(&gold, &predicted, loss / f64::from(answered.max(1)))
+    (predicted, loss / f64::from(answered.max(1)))
 }
 
 /// `-log softmax(logits)[label]`, in double precision.

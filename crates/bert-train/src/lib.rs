@@ -1,8 +1,11 @@
 //! Data sets, batching, the fine-tuning recipe, metrics and run directories.
 
+mod answers;
 mod batches;
 mod closest;
 mod columns;
+mod compare;
+mod comparison;
 mod conll;
 mod csv;
 mod data_set;
@@ -13,6 +16,7 @@ mod evaluate;
 mod examples;
 mod export;
 mod fine_tune;
+mod finished_run;
 mod format;
 mod json;
 mod labels;
@@ -29,8 +33,10 @@ mod rows;
 mod run;
 mod run_config;
 mod schedule;
+mod seeds;
 mod sentences;
 mod split;
+mod statistics;
 mod step;
 mod suggestion;
 mod tag_scheme;
@@ -48,6 +54,8 @@ mod word_config;
 
 pub use batches::{epoch_batches, evaluation_batches};
 pub use columns::{Column, Columns};
+pub use compare::compare;
+pub use comparison::{ComparedRun, Comparison, Group, LengthBucket, Pair};
 pub use data_set::{DataSet, TaggedSet, WordTags};
 pub use embedder::Embedder;
 pub use error::{Error, Result};
@@ -55,6 +63,7 @@ pub use evaluate::{evaluate, evaluate_tags, predict_logits, predict_token_logits
 pub use examples::{Example, Examples, read_examples, read_training_examples};
 pub use export::export;
 pub use fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune};
+pub use finished_run::{AnsweredRow, RowAnswer, Score};
 pub use format::Format;
 pub use labels::LabelMap;
 pub use metrics::{
@@ -73,8 +82,10 @@ pub use rows::{Cell, Row, Rows};
 pub use run::{RunReport, run};
 pub use run_config::RunConfig;
 pub use schedule::Schedule;
+pub use seeds::run_seeds;
 pub use sentences::{Sentence, Sentences, read_sentences};
 pub use split::{Split, stratified_split};
+pub use statistics::{SignTest, Summary, TTest};
 pub use step::{Step, train_step};
 pub use tag_scheme::TagScheme;
 pub use tagger::Tagger;

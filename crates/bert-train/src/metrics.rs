@@ -43,6 +43,14 @@ impl Metrics {
         }
     }
 
+    /// The name of [`main`](Self::main), as its key has it.
+    pub(crate) fn main_name(&self) -> &'static str {
+        match self {
+            Self::Classification(_) => "accuracy",
+            Self::Tagging(_) => "f1",
+        }
+    }
+
     /// The mean loss.
     pub fn loss(&self) -> f64 {
         match self {

@@ -309,6 +309,21 @@ fn words_that_cannot_be_added() {
 }
 
 #[test]
+fn runs_that_cannot_be_compared() {
+    let desk = Desk::new();
+    assert!(desk.train(&[]).status.success());
+    let compare = |runs: &[&str]| desk.bert(&[&["compare"], runs].concat());
+    assert_refused(&compare(&["run"]), 2, &["at least two runs"]);
+    assert_refused(&compare(&["run", "nowhere"]), 2, &["nowhere holds no run", "bert train"]);
+    assert_refused(&compare(&["run", "run"]), 2, &["same settings and seed 0"]);
+    let several = ["--pooling", "mean,multi-head=5", "--out", "runs"];
+    let output = desk.train(&several);
+    assert_refused(&output, 2, &["multi-head=5", "hidden_size 32"]);
+    assert!(!desk.path("runs").exists());
+    assert_eq!(desk.train(&["--seeds", "0"]).status.code(), Some(2));
+}
+
+#[test]
 fn weights_that_cannot_be_shown() {
     let desk = Desk::new();
     let classifier = reference().join("tiny-bert-seqcls");

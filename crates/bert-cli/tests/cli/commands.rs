@@ -230,6 +230,36 @@ fn weights_of_tokens() {
     assert!(!html.contains("<b>") && html.contains("&lt;") && html.contains("data-w="));
 }
 
+/// Two poolings with two seeds, a second time without training, and the same models on other data.
+#[test]
+fn train_several_and_compare() {
+    let desk = Desk::new();
+    let several = ["--pooling", "mean,adaptive", "--seeds", "2", "--dev", "train.tsv"];
+    let comparison = json(&desk.train(&[&several[..], &["--json"]].concat()));
+    assert_eq!(comparison["metric"], "accuracy");
+    assert_eq!(comparison["groups"][1]["name"], "pooling adaptive");
+    assert_eq!(comparison["groups"][1]["n"], 2);
+    assert!(comparison["pairs"][0]["sentence"].as_str().unwrap().contains("adaptive"));
+    let output = desk.train(&several);
+    assert_eq!(stderr(&output).matches("not trained again").count(), 4, "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(shown.starts_with("accuracy in %") && shown.contains("\npooling mean"), "{shown}");
+    let runs = ["run/mean/seed-0", "run/mean/seed-1", "run/adaptive/seed-0", "run/adaptive/seed-1"];
+    let compare = [&["compare"], &runs[..]].concat();
+    assert_eq!(stdout(&desk.bert(&compare)), shown);
+    assert_eq!(json(&desk.bert(&[&compare[..], &["--json"]].concat())), comparison);
+    desk.write("test.tsv", "the movie was great\tgood\na bad plot\tbad\nthe plot\tbad\n");
+    let on_test = [&compare[..], &["--data", "test.tsv", "--json"]].concat();
+    let rows = |bucket: &serde_json::Value| bucket["rows"].as_u64().unwrap();
+    let comparison = json(&desk.bert(&on_test));
+    assert_eq!(comparison["lengths"].as_array().unwrap().iter().map(rows).sum::<u64>(), 3);
+
+    // Seeds alone: there is one group.
+    let output = desk.train(&["--seed", "7", "--seeds", "2", "--out", "seeds"]);
+    assert!(stdout(&output).contains("\nall runs"), "{}", stderr(&output));
+    assert!(desk.path("seeds/cls/seed-8/report.json").exists());
+}
+
 #[test]
 fn a_text_may_begin_with_a_dash() {
     let desk = Desk::new();
@@ -293,4 +323,5 @@ fn help_teaches_with_examples() {
         assert!(output.status.success() && stdout(&output).contains("--model"), "{command}");
     }
     assert!(stdout(&desk.bert(&["--help"])).contains("bert train --model"));
+    assert!(stdout(&desk.bert(&["compare", "--help"])).contains("runs/*/seed-*"));
 }

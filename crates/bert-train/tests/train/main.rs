@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod comparisons;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;
 mod runs;
