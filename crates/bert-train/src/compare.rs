@@ -11,7 +11,7 @@ use crate::{
     comparison::{ComparedRun, Comparison, Group, LengthBucket, Pair},
     error::{Error, Result},
     finished_run::{AnsweredRow, Score, run_score, run_settings},
-    statistics::{SignTest, Summary, TTest},
+    statistics::{SignTest, Summary},
 };
 
 /// Compares finished runs by their main scores on dev; runs that differ in nothing but the seed are one group.
@@ -177,23 +177,17 @@ fn pair(first: &Seeds<'_>, second: &Seeds<'_>) -> Pair {
         first.runs.iter().filter_map(|run| Some((&run.score, &other(run)?.score))).collect();
     let differences: Vec<f64> = pairs.iter().map(|(one, other)| one.value - other.value).collect();
     let has_labels = pairs.iter().all(|(one, _)| one.majority().is_some());
-    Pair {
-        first: first.name.clone(),
-        second: second.name.clone(),
-        seeds: pairs.len(),
-        difference: Summary::new(&differences).map(|summary| summary.mean),
-        t_test: TTest::new(&differences),
-        sign_test: (has_labels && !pairs.is_empty()).then(|| {
-            let rows = pairs.iter().flat_map(|(one, other)| one.rows.iter().zip(&other.rows));
-            let alone = |one: bool| {
-                let is = |(first, second): &(&AnsweredRow, &AnsweredRow)| {
-                    first.is_right() == one && second.is_right() != one
-                };
-                rows.clone().filter(is).count() as u64
+    let sign_test = (has_labels && !pairs.is_empty()).then(|| {
+        let rows = pairs.iter().flat_map(|(one, other)| one.rows.iter().zip(&other.rows));
+        let alone = |one: bool| {
+            let is = |(first, second): &(&AnsweredRow, &AnsweredRow)| {
+                first.is_right() == one && second.is_right() != one
             };
-            SignTest::new(alone(true), alone(false))
-        }),
-    }
+            rows.clone().filter(is).count() as u64
+        };
+        SignTest::new(alone(true), alone(false))
+    });
+    Pair::new(&first.name, &second.name, &differences, sign_test)
 }
 
 /// How many lengths there are, about the same number of rows in each.

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde::Serialize;
 
 use crate::statistics::{SignTest, Summary, TTest};
 
@@ -45,7 +45,7 @@ pub struct ComparedRun {
 }
 
 /// Two groups, compared by the seeds that they have in common.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
     /// The name of one group.
     pub first: String,
@@ -60,6 +60,8 @@ pub struct Pair {
     /// The rows of all seeds that only one of both answers rightly. The same row in several seeds is no new evidence, so
     /// that its `p` is too small where there are several.
     pub sign_test: Option<SignTest>,
+    /// What the difference comes to, in one sentence.
+    pub sentence: String,
 }
 
 /// The texts of like length.
@@ -79,57 +81,65 @@ pub struct LengthBucket {
 const LEVEL: f64 = 0.05;
 
 impl Pair {
-    /// What the difference comes to, in one sentence.
-    pub fn sentence(&self) -> String {
-        let seeds = match self.seeds {
-            1 => "1 seed".to_owned(),
-            seeds => format!("{seeds} seeds"),
-        };
-        let (one, other) = short(&self.first, &self.second);
-        let Some(difference) = self.difference else {
-            return format!(
-                "{one} and {other} have no seed in common: train both with the same seeds to compare them"
-            );
-        };
-        let (better, worse) = if difference < 0.0 { (other, one) } else { (one, other) };
-        let points = points(difference.abs());
-        match &self.t_test {
-            Some(TTest { interval: [low, high], p }) if *p < LEVEL => {
-                let (low, high) = if difference < 0.0 { (-high, -low) } else { (*low, *high) };
-                let (low, high) = (points_of(low), points_of(high));
-                format!(
-                    "{better} is better than {worse} by {points} (95 % interval {low} to {high}, {seeds})"
-                )
-            }
-            Some(TTest { p, .. }) => {
-                let p = probability(*p);
-                format!(
-                    "the difference between {better} and {worse}, {points}, is within noise ({p}, {seeds})"
-                )
-            }
-            None if difference == 0.0 => format!("{one} and {other} score the same ({seeds})"),
-            None if self.seeds == 1 => format!(
-                "{better} is {points} above {worse}, but with one seed in common nothing says whether that is chance: \
-                 train more with --seeds"
-            ),
-            None => format!(
-                "{better} is {points} above {worse} in each of {seeds}, which leaves no spread to test against"
-            ),
+    /// The groups of these names, whose scores differ by so much in each seed that both have.
+    pub(crate) fn new(
+        first: &str,
+        second: &str,
+        differences: &[f64],
+        sign_test: Option<SignTest>,
+    ) -> Self {
+        let difference = Summary::new(differences).map(|summary| summary.mean);
+        let t_test = TTest::new(differences);
+        let sentence = sentence(short(first, second), differences.len(), difference, t_test);
+        Self {
+            first: first.to_owned(),
+            second: second.to_owned(),
+            seeds: differences.len(),
+            difference,
+            t_test,
+            sign_test,
+            sentence,
         }
     }
 }
 
-impl Serialize for Pair {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut pair = serializer.serialize_struct("Pair", 7)?;
-        pair.serialize_field("first", &self.first)?;
-        pair.serialize_field("second", &self.second)?;
-        pair.serialize_field("seeds", &self.seeds)?;
-        pair.serialize_field("difference", &self.difference)?;
-        pair.serialize_field("t_test", &self.t_test)?;
-        pair.serialize_field("sign_test", &self.sign_test)?;
-        pair.serialize_field("sentence", &self.sentence())?;
-        pair.end()
+fn sentence(
+    (first, second): (&str, &str),
+    seeds: usize,
+    difference: Option<f64>,
+    t_test: Option<TTest>,
+) -> String {
+    let Some(difference) = difference else {
+        return format!(
+            "{first} and {second} have no seed in common: train both with the same seeds to compare them"
+        );
+    };
+    let (better, worse) = if difference < 0.0 { (second, first) } else { (first, second) };
+    let points = points(difference.abs());
+    match (t_test, seeds) {
+        (Some(TTest { interval: [low, high], p }), _) if p < LEVEL => {
+            let (low, high) = if difference < 0.0 { (-high, -low) } else { (low, high) };
+            let (low, high) = (points_of(low), points_of(high));
+            format!(
+                "{better} is better than {worse} by {points} (95 % interval {low} to {high}, {seeds} seeds)"
+            )
+        }
+        (Some(TTest { p, .. }), _) => {
+            let p = probability(p);
+            format!(
+                "the difference between {better} and {worse}, {points}, is within noise ({p}, {seeds} seeds)"
+            )
+        }
+        (None, _) if difference == 0.0 => {
+            format!("{first} and {second} score the same with every seed in common ({seeds})")
+        }
+        (None, 1) => format!(
+            "{better} is {points} above {worse}, but with one seed in common nothing says whether that is chance: train \
+             more with --seeds"
+        ),
+        (None, _) => format!(
+            "{better} is {points} above {worse} in each of {seeds} seeds, which leaves no spread to test against"
+        ),
     }
 }
 
@@ -178,7 +188,7 @@ impl fmt::Display for Comparison {
             writeln!(f)?;
         }
         for pair in &self.pairs {
-            write!(f, "{}", pair.sentence())?;
+            write!(f, "{}", pair.sentence)?;
             if let Some(SignTest { first, second, p }) = pair.sign_test {
                 let (one, other) = short(&pair.first, &pair.second);
                 let p = probability(p);
@@ -188,6 +198,12 @@ impl fmt::Display for Comparison {
                 )?;
             }
             writeln!(f)?;
+        }
+        if self.pairs.iter().any(|pair| pair.sign_test.is_some() && pair.seeds > 1) {
+            writeln!(
+                f,
+                "the p of rows takes the same row for another one in every seed, and so is too small"
+            )?;
         }
         if self.pairs.len() > 1 {
             let chance = 1.0 - (1.0 - LEVEL).powi(self.pairs.len() as i32);
@@ -248,19 +264,11 @@ fn probability(p: f64) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
-    fn pair(names: [&str; 2], differences: &[f64]) -> Pair {
-        Pair {
-            first: names[0].into(),
-            second: names[1].into(),
-            seeds: differences.len(),
-            difference: Summary::new(differences).map(|summary| summary.mean),
-            t_test: TTest::new(differences),
-            sign_test: None,
-        }
+    fn said(names: [&str; 2], differences: &[f64]) -> String {
+        Pair::new(names[0], names[1], differences, None).sentence
     }
 
     const POOLINGS: [&str; 2] = ["pooling mean", "pooling adaptive"];
@@ -270,9 +278,9 @@ mod tests {
     fn a_difference_is_said_from_its_better_side() {
         let sentence =
             "adaptive is better than mean by 0.8 points (95 % interval 0.3 to 1.3, 3 seeds)";
-        assert_eq!(pair(POOLINGS, &[-0.006, -0.008, -0.01]).sentence(), sentence);
+        assert_eq!(said(POOLINGS, &[-0.006, -0.008, -0.01]), sentence);
         let [mean, adaptive] = POOLINGS;
-        assert_eq!(pair([adaptive, mean], &[0.006, 0.008, 0.01]).sentence(), sentence);
+        assert_eq!(said([adaptive, mean], &[0.006, 0.008, 0.01]), sentence);
     }
 
     /// Mean 0.002, sd 0.004 over four: t = 1 with 3 degrees of freedom, p = 0.391.
@@ -281,7 +289,7 @@ mod tests {
         let sd = 0.004 * 0.75f64.sqrt();
         let differences = [0.002 + sd, 0.002 - sd, 0.002 + sd, 0.002 - sd];
         assert_eq!(
-            pair(POOLINGS, &differences).sentence(),
+            said(POOLINGS, &differences),
             "the difference between mean and adaptive, 0.2 points, is within noise (p = 0.39, 4 seeds)"
         );
     }
@@ -289,20 +297,20 @@ mod tests {
     #[test]
     fn what_cannot_be_tested_is_said() {
         assert_eq!(
-            pair(POOLINGS, &[]).sentence(),
+            said(POOLINGS, &[]),
             "mean and adaptive have no seed in common: train both with the same seeds to compare them"
         );
         assert_eq!(
-            pair(POOLINGS, &[0.0, 0.0]).sentence(),
-            "mean and adaptive score the same (2 seeds)"
+            said(POOLINGS, &[0.0, 0.0]),
+            "mean and adaptive score the same with every seed in common (2)"
         );
         assert_eq!(
-            pair(POOLINGS, &[0.01]).sentence(),
+            said(POOLINGS, &[0.01]),
             "mean is 1.0 point above adaptive, but with one seed in common nothing says whether that is chance: train more \
              with --seeds"
         );
         assert_eq!(
-            pair(POOLINGS, &[-0.02, -0.02]).sentence(),
+            said(POOLINGS, &[-0.02, -0.02]),
             "adaptive is 2.0 points above mean in each of 2 seeds, which leaves no spread to test against"
         );
     }

@@ -284,7 +284,7 @@ fn a_comparison_by_hand() {
     let json = serde_json::to_value(&comparison).unwrap();
     assert_eq!(json["groups"][1]["name"], "lr 0.2");
     assert_eq!(json["groups"][1]["n"], 3);
-    assert_eq!(json["pairs"][0]["sentence"], pair.sentence());
+    assert_eq!(json["pairs"][0]["sentence"], pair.sentence);
 }
 
 /// A run that has something no other has is a group of its own; another score replaces that on dev.
