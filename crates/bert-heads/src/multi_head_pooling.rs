@@ -72,12 +72,19 @@ impl MultiHeadPooling {
     /// # Shapes
     /// `hidden`, output: `[tokens, hidden_size]`
     pub fn weights(&self, hidden: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
+        softmax_over_tokens(self.scores(hidden), sequences)
+    }
+
+    /// What the weights are the softmax of.
+    ///
+    /// # Shapes
+    /// `hidden`, output: `[tokens, hidden_size]`
+    pub fn scores(&self, hidden: Tensor<2>) -> Tensor<2> {
         let [tokens, hidden_size] = hidden.dims();
         let [_, heads] = self.queries.dims();
         let bias = self.linear.bias.as_ref().map(|bias| bias.val());
         let inner = linear(hidden, self.linear.weight.val(), bias).tanh();
-        let weights = softmax_over_tokens(inner.matmul(self.queries.val()), sequences);
-        let slices = weights.unsqueeze_dim::<3>(2).expand([tokens, heads, hidden_size / heads]);
-        slices.reshape([tokens, hidden_size])
+        let scores = inner.matmul(self.queries.val()).unsqueeze_dim::<3>(2);
+        scores.expand([tokens, heads, hidden_size / heads]).reshape([tokens, hidden_size])
     }
 }

@@ -210,6 +210,8 @@ pub(crate) fn largest(pieces: &[Piece]) -> f32 {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     pub(crate) fn weight(token: &str, place: Option<(usize, usize)>, weight: f32) -> TokenWeight {
@@ -279,6 +281,38 @@ pub(crate) mod tests {
         ];
         assert_eq!(shown(&pieces), expected);
         assert_eq!(largest(&pieces), 0.4);
+    }
+
+    proptest! {
+        /// Whatever places tokens claim, the pieces are the texts, and no weight is lost.
+        #[test]
+        fn pieces_are_the_whole_text(
+            text in "\\PC{0,12}",
+            pair in proptest::option::of("[a-zé\n]{0,9}"),
+            tokens in prop::collection::vec((0usize..15, 0usize..15, any::<bool>(), any::<bool>()), 0..9),
+        ) {
+            let tokens = tokens.into_iter().map(|(start, end, is_special, is_second)| {
+                let place = (!is_special).then_some((start, end));
+                TokenWeight { pair: is_second && !is_special, ..weight("[SEP]", place, 1.0) }
+            });
+            let weights: Vec<TokenWeight> =
+                [weight("[CLS]", None, 1.0)].into_iter().chain(tokens).collect();
+            let pieces = pieces(&example(&text, pair.as_deref()), &weights);
+            let sum: f32 = pieces.iter().filter_map(|piece| piece.weight).sum();
+            prop_assert_eq!(sum, weights.len() as f32);
+            let count = |pieces: &mut dyn Iterator<Item = char>| {
+                let mut characters: Vec<char> = pieces.collect();
+                characters.sort_unstable();
+                characters
+            };
+            let shown = pieces.iter().filter(|piece| !piece.is_special);
+            let pair = pair.unwrap_or_default();
+            let given = text.chars().chain(pair.chars()).map(visible);
+            prop_assert_eq!(
+                count(&mut shown.flat_map(|piece| piece.text.chars())),
+                count(&mut given.into_iter())
+            );
+        }
     }
 
     #[test]
