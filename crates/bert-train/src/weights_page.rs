@@ -71,7 +71,7 @@ impl WeightsPage {
 </head>
 <body>
 <h1>Token weights of {model}</h1>
-<p>How much each token counts in the vector of its text, for {shown}. Point at a token, or tap it, for its weight; those of a text sum to 100 %.</p>
+<p>How much each token counts in the vector of its text, for {shown}. Point at a token, or tap it, for its weight; those of a text sum to 100&nbsp;%.</p>
 <p class=legend>Weight beside the largest of the text: {legend}</p>
 <table class=shares>
 <thead><tr><th>kind</th><th class=number>weight</th><th class=number>tokens</th><th></th></tr></thead>
