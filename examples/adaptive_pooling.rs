@@ -138,7 +138,15 @@ fn show_weights(
     example: &Example,
     device: &Device,
 ) -> Result<(), bert_train::Error> {
-    let weights = classifier.token_weights(example, classifier.settings.max_length, device)?;
+    let max_length = classifier.settings.max_length;
+    let (answers, _) = classifier.predict_with_weights(
+        std::slice::from_ref(example),
+        false,
+        max_length,
+        1,
+        device,
+    )?;
+    let weights = &answers[0].1;
     let largest = weights.iter().map(|token| token.weight).fold(0.0, f32::max);
     println!("\n{} (label: {})", example.text, example.label.as_deref().unwrap_or("none"));
     for token in weights {

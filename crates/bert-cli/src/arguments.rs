@@ -67,7 +67,7 @@ pub struct Texts {
 }
 
 /// How many texts of a file are held at once.
-const PART: usize = 4096;
+pub const PART: usize = 4096;
 
 impl Texts {
     /// The texts of the file, `texts` a row where no column is given.
@@ -78,17 +78,18 @@ impl Texts {
     }
 }
 
-/// Hands rows to `apply` part by part.
+/// Hands rows to `apply` part by part, each of so many rows.
 pub fn in_parts<R>(
     mut rows: impl Iterator<Item = bert_train::Result<R>>,
+    part: usize,
     mut apply: impl FnMut(&[R]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     loop {
-        let part = rows.by_ref().take(PART).collect::<bert_train::Result<Vec<R>>>()?;
-        if part.is_empty() {
+        let rows = rows.by_ref().take(part).collect::<bert_train::Result<Vec<R>>>()?;
+        if rows.is_empty() {
             return Ok(());
         }
-        apply(&part)?;
+        apply(&rows)?;
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     Failure,
-    arguments::{Running, Texts, in_parts, say_truncated},
+    arguments::{PART, Running, Texts, in_parts, say_truncated},
 };
 
 /// Turn texts into vectors: one line of JSON a text.
@@ -23,7 +23,7 @@ pub struct Embed {
     model: PathBuf,
     #[command(flatten)]
     texts: Texts,
-    /// cls, first, mean, max, attention or adaptive [default: the model's own, else mean]
+    /// cls, first, mean, max, attention, multi-head[=HEADS] or adaptive [default: the model's own, else mean]
     #[arg(long, value_name = "POOLING")]
     pooling: Option<PoolingKind>,
     /// Scale every vector to length 1
@@ -45,7 +45,7 @@ impl Embed {
         let texts = self.texts.column.len().max(1);
         let mut out = io::stdout().lock();
         let (mut rows, mut truncated) = (0, 0);
-        in_parts(self.texts.examples(path, texts)?, |part| {
+        in_parts(self.texts.examples(path, texts)?, PART, |part| {
             let batch_size = self.running.batch_size;
             let (vectors, cut) =
                 embedder.embed(part, self.normalize, max_length, batch_size, &device)?;

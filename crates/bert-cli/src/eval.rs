@@ -49,11 +49,9 @@ impl Eval {
         let device = self.running.device()?;
         let (batch_size, format) = (self.running.batch_size, self.columns.format);
         let model = TrainedModel::load(&self.model, &device)?;
-        if let (Some(task), false) = (&self.task, matches!(model, TrainedModel::MultiTask(_))) {
-            return Err(Failure::Usage(format!(
-                "{} is a model of one task: leave out --task {task}",
-                self.model.display()
-            )));
+        if let (Some(name), false) = (&self.task, matches!(model, TrainedModel::MultiTask(_))) {
+            let (path, name) = (self.model.clone(), name.clone());
+            return Err(bert_train::Error::OneTask { path, name }.into());
         }
         let report = match model {
             TrainedModel::Classifier(classifier) => {

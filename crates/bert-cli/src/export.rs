@@ -12,6 +12,9 @@ pub struct Export {
     /// Model that `bert train` wrote
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
+    /// Task of a model of several, to be written by itself: a classification of texts [default: all]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
     /// Directory to write, absent or empty
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -24,6 +27,6 @@ impl Export {
     /// Exports.
     pub fn run(self) -> Result<(), Failure> {
         let device = device(self.device.as_deref())?;
-        Ok(bert_train::export(&self.model, &self.out, &device)?)
+        Ok(bert_train::export(&self.model, self.task.as_deref(), &self.out, &device)?)
     }
 }

@@ -1,6 +1,7 @@
 //! The program `bert`: fine-tunes BERT-family encoders and applies them.
 
 mod arguments;
+mod compare;
 mod devices;
 mod embed;
 mod eval;
@@ -9,6 +10,7 @@ mod inspect;
 mod predict;
 mod train;
 mod vocab;
+mod weights;
 
 use std::{fmt, io, process::ExitCode};
 
@@ -26,7 +28,8 @@ const EXAMPLES: &str = "\
 Examples:
   bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv --pooling adaptive --out run
   bert eval --model run --data test.tsv
-  bert predict --model run --text 'a film that lingers'
+  bert compare runs/mean/seed-* runs/adaptive/seed-*
+  bert predict --model run --text 'a film that lingers' --weights ansi
   bert embed --model all-MiniLM-L6-v2 --input texts.txt --normalize > vectors.jsonl
   bert vocab scan texts.txt --model all-MiniLM-L6-v2 --out words.txt
   bert export --model run --out plain
@@ -40,6 +43,8 @@ enum Command {
     Train(Box<train::Train>),
     /// Measure a trained model on labelled texts
     Eval(eval::Eval),
+    /// Say which of several trainings is better, and whether that is more than chance
+    Compare(compare::Compare),
     /// Classify texts
     Predict(predict::Predict),
     /// Turn texts into vectors
@@ -107,6 +112,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Train(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
+        Command::Compare(arguments) => arguments.run(),
         Command::Predict(arguments) => arguments.run(),
         Command::Embed(arguments) => arguments.run(),
         Command::Export(arguments) => arguments.run(),

@@ -13,11 +13,22 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Failure,
-    arguments::{Running, Texts, in_parts, say_truncated},
+    arguments::{PART, Running, Texts, in_parts, say_truncated},
+    weights::{WeightsForm, WeightsView},
 };
+
+const EXAMPLES: &str = "\
+Examples:
+  bert predict --model run --text 'a film that lingers'
+  # which tokens counted: in colours, and on a page for a browser
+  bert predict --model run --text 'a film that lingers' --weights ansi
+  bert predict --model run --input texts.txt --weights html=weights.html > answers.jsonl
+
+With --weights, how much of the weight lies on [CLS], [SEP], punctuation and words is said on standard error.";
 
 /// Classify texts or tag their words: one line of JSON a text.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Predict {
     /// Model that `bert train` wrote, or a BertForSequenceClassification or BertForTokenClassification in Hugging Face's
     /// layout
@@ -37,6 +48,16 @@ pub struct Predict {
     pair: Option<String>,
     #[command(flatten)]
     texts: Texts,
+    /// Task of a model of several, to be asked by itself: a classification of texts [default: all]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// How much each token counts in the pooled vector: json ("weights" in the line), ansi (coloured text in place of
+    /// JSON) or html=FILE (a page)
+    #[arg(long, value_name = "FORM")]
+    weights: Option<WeightsForm>,
+    /// With --weights json, also the weights of each dimension
+    #[arg(long, requires = "weights")]
+    weights_per_dimension: bool,
     #[command(flatten)]
     running: Running,
 }
@@ -46,18 +67,31 @@ impl Predict {
     pub fn run(self) -> Result<(), Failure> {
         let device = self.running.device()?;
         let batch_size = self.running.batch_size;
-        match TrainedModel::load(&self.model, &device)? {
+        match TrainedModel::load(&self.model, &device)?.task(self.task.as_deref(), &self.model)? {
             TrainedModel::Classifier(classifier) => {
                 let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
-                self.texts(classifier.settings.texts, max_length, |examples| {
+                let texts = classifier.settings.texts;
+                if let Some(form) = &self.weights {
+                    let mut view = WeightsView::new(form, self.weights_per_dimension)?;
+                    self.texts(texts, max_length, view.part(), |examples| {
+                        view.lines(&classifier, examples, max_length, batch_size, &device)
+                    })?;
+                    return view.finish(&self.model);
+                }
+                self.texts(texts, max_length, PART, |examples| {
                     let (predictions, cut) =
                         classifier.predict(examples, max_length, batch_size, &device)?;
-                    let lines = examples.iter().zip(&predictions);
                     let names = classifier.labels.names();
-                    Ok((lines.map(|(text, label)| line(text, label, names)).collect(), cut))
+                    let lines = examples.iter().zip(&predictions);
+                    json_lines(lines.map(|(text, label)| Line::new(text, label, names)), cut)
                 })
             }
             TrainedModel::Tagger(tagger) => {
+                if self.weights.is_some() {
+                    return Err(Failure::Usage(
+                        "a tagger pools nothing, so that no token has a weight: leave out --weights".into(),
+                    ));
+                }
                 if self.pair.is_some() {
                     return Err(Failure::Usage(
                         "a tagger takes single texts: leave out --pair".into(),
@@ -70,21 +104,32 @@ impl Predict {
                         ..Columns::default()
                     };
                     let sentences = Sentences::untagged(path, self.texts.format, &columns)?;
-                    return print_parts(sentences, max_length, |sentences| {
-                        tagger.predict_sentences(sentences, max_length, batch_size, &device)
+                    return print_parts(sentences, max_length, PART, |sentences| {
+                        let (taggings, cut) =
+                            tagger.predict_sentences(sentences, max_length, batch_size, &device)?;
+                        json_lines(taggings.iter(), cut)
                     });
                 }
-                self.texts(1, max_length, |examples| {
-                    tagger.predict(examples, max_length, batch_size, &device)
+                self.texts(1, max_length, PART, |examples| {
+                    let (taggings, cut) =
+                        tagger.predict(examples, max_length, batch_size, &device)?;
+                    json_lines(taggings.iter(), cut)
                 })
             }
+            TrainedModel::MultiTask(_) if self.weights.is_some() => Err(Failure::Usage(
+                "each of several tasks has weights of its own: say which one with --task NAME"
+                    .into(),
+            )),
             TrainedModel::MultiTask(tasker) => {
                 let max_length = self.running.max_length.unwrap_or(tasker.settings.max_length);
-                self.texts(tasker.texts(), max_length, |examples| {
+                self.texts(tasker.texts(), max_length, PART, |examples| {
                     let (answers, cut) =
                         tasker.predict(examples, max_length, batch_size, &device)?;
-                    let lines = examples.iter().zip(answers);
-                    Ok((lines.map(|(text, answers)| answers_line(text, answers)).collect(), cut))
+                    let line = |(example, answers)| {
+                        let Example { text, pair, .. }: &Example = example;
+                        TaskLine { text, pair: pair.as_deref(), answers }
+                    };
+                    json_lines(examples.iter().zip(&answers).map(line), cut)
                 })
             }
         }
@@ -96,40 +141,42 @@ impl Predict {
         Sentences::are_in(path, self.texts.format, &Columns::default()).then_some(path)
     }
 
-    /// Prints what `predict` says of the given texts, `texts` a row.
-    fn texts<A: Serialize>(
+    /// Prints what `predict` says of the given texts, `texts` a row, `part` rows at a time.
+    fn texts(
         &self,
         texts: usize,
         max_length: usize,
-        predict: impl FnMut(&[Example]) -> bert_train::Result<(Vec<A>, usize)>,
+        part: usize,
+        predict: impl FnMut(&[Example]) -> Result<(Vec<String>, usize), Failure>,
     ) -> Result<(), Failure> {
         match (&self.one, &self.texts.input) {
             (Some(text), _) => {
                 let (text, pair) = (text.clone(), self.pair.clone());
                 let example = Example { text, pair, label: None, line: 1 };
-                print_parts([Ok(example)].into_iter(), max_length, predict)
+                print_parts([Ok(example)].into_iter(), max_length, part, predict)
             }
             (None, Some(path)) => {
-                print_parts(self.texts.examples(path, texts)?, max_length, predict)
+                print_parts(self.texts.examples(path, texts)?, max_length, part, predict)
             }
             (None, None) => Err(Failure::Usage("expected --text or --input".to_owned())),
         }
     }
 }
 
-/// Prints a line of JSON for each row, part by part.
-fn print_parts<R, A: Serialize>(
+/// Prints the lines that `predict` makes of rows, and counts what it cut, `part` rows at a time.
+fn print_parts<R>(
     rows: impl Iterator<Item = bert_train::Result<R>>,
     max_length: usize,
-    mut predict: impl FnMut(&[R]) -> bert_train::Result<(Vec<A>, usize)>,
+    part: usize,
+    mut predict: impl FnMut(&[R]) -> Result<(Vec<String>, usize), Failure>,
 ) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let (mut count, mut truncated) = (0, 0);
-    in_parts(rows, |part| {
-        let (answers, cut) = predict(part)?;
-        (count, truncated) = (count + part.len(), truncated + cut);
-        for answer in answers {
-            writeln!(out, "{}", serde_json::to_string(&answer).map_err(io::Error::from)?)?;
+    in_parts(rows, part, |rows| {
+        let (lines, cut) = predict(rows)?;
+        (count, truncated) = (count + rows.len(), truncated + cut);
+        for line in lines {
+            writeln!(out, "{line}")?;
         }
         Ok(())
     })?;
@@ -138,28 +185,43 @@ fn print_parts<R, A: Serialize>(
 }
 
 /// What each task says of a text.
-fn answers_line(example: &Example, answers: BTreeMap<String, TaskAnswer>) -> Value {
-    let mut line = text_line(example);
-    for (task, answer) in answers {
-        line[task] = json!(answer);
-    }
-    line
+#[derive(Debug, Serialize)]
+struct TaskLine<'a> {
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair: Option<&'a str>,
+    #[serde(flatten)]
+    answers: &'a BTreeMap<String, TaskAnswer>,
 }
 
-/// A line that begins with the text or the pair.
-fn text_line(example: &Example) -> Value {
-    match &example.pair {
-        Some(pair) => json!({ "text": example.text, "pair": pair }),
-        None => json!({ "text": example.text }),
-    }
+/// A line of JSON for each answer, beside the number of texts that were cut.
+fn json_lines(
+    answers: impl Iterator<Item = impl Serialize>,
+    cut: usize,
+) -> Result<(Vec<String>, usize), Failure> {
+    let lines = answers.map(|answer| serde_json::to_string(&answer).map_err(io::Error::from));
+    Ok((lines.collect::<io::Result<_>>()?, cut))
 }
 
 /// What a classifier says of a text.
-fn line(example: &Example, prediction: &Prediction, names: &[String]) -> Value {
-    let probabilities: Map<String, Value> =
-        names.iter().cloned().zip(prediction.probabilities.iter().map(|p| json!(p))).collect();
-    let mut line = text_line(example);
-    line["label"] = json!(names[prediction.label as usize]);
-    line["probabilities"] = Value::Object(probabilities);
-    line
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair: Option<&'a str>,
+    label: &'a str,
+    probabilities: Map<String, Value>,
+}
+
+impl<'a> Line<'a> {
+    /// The answer for `example`; `names` are the labels by id.
+    pub fn new(example: &'a Example, prediction: &Prediction, names: &'a [String]) -> Self {
+        let probabilities = prediction.probabilities.iter().map(|p| json!(p));
+        Self {
+            text: &example.text,
+            pair: example.pair.as_deref(),
+            label: &names[prediction.label as usize],
+            probabilities: names.iter().cloned().zip(probabilities).collect(),
+        }
+    }
 }

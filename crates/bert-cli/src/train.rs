@@ -9,11 +9,16 @@ use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
     Baselines, MultiTaskConfig, Progress, Recipe, RunConfig, RunFile, RunReport, TrainEmbeddings,
-    run, run_tasks,
+    run, run_seeds, run_task_seeds, run_tasks,
 };
 use clap::Args;
 
-use crate::{Failure, arguments::LabelledColumns, devices::device};
+use crate::{
+    Failure,
+    arguments::{LabelledColumns, positive},
+    compare,
+    devices::device,
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +34,9 @@ Examples:
 
   # tags of words: a token and its tag a line, a blank line ends a sentence
   bert train --model bert-base-cased --train train.conll --dev dev.conll --out run
+
+  # two poolings with five seeds each, into runs/mean/seed-0 and so on, and which is better
+  bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv --pooling mean,adaptive --seeds 5 --out runs
 
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
@@ -62,9 +70,13 @@ pub struct Train {
     dev_fraction: Option<f64>,
     #[command(flatten)]
     columns: LabelledColumns,
-    /// cls, first, mean, max, attention or adaptive [default: cls]
-    #[arg(long, value_name = "POOLING")]
-    pooling: Option<PoolingKind>,
+    /// cls, first, mean, max, attention, multi-head[=HEADS] or adaptive [default: cls]; with several, comma between, each
+    /// is trained into OUT/POOLING/seed-K and they are compared
+    #[arg(long, value_name = "POOLING", value_delimiter = ',')]
+    pooling: Vec<PoolingKind>,
+    /// Pool a learned mixture of all layers instead of the last one
+    #[arg(long)]
+    layer_mixture: bool,
     /// Map of the word embeddings that is learned: full, low-rank=R, diagonal or additive [default: none]
     #[arg(long, value_name = "KIND")]
     task_embedding: Option<TaskEmbeddingKind>,
@@ -81,7 +93,7 @@ pub struct Train {
     /// Highest learning rate of the head [default: --lr]
     #[arg(long, value_name = "RATE")]
     head_lr: Option<f64>,
-    /// Highest learning rate of the pooling [default: --lr]
+    /// Highest learning rate of the pooling and the layer mixture [default: --lr]
     #[arg(long, value_name = "RATE")]
     pooling_lr: Option<f64>,
     /// Highest learning rate of the task embedding [default: --lr]
@@ -96,6 +108,10 @@ pub struct Train {
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Train with so many seeds, from --seed on, each into OUT/POOLING/seed-K, and say how the results lie; runs that are
+    /// finished there already are not trained again
+    #[arg(long, value_name = "N", value_parser = positive)]
+    seeds: Option<usize>,
     /// float32, or bfloat16 for the products of affine maps, on CPUs with AVX-512 BF16 [default: float32]
     #[arg(long, value_name = "PRECISION")]
     precision: Option<Precision>,
@@ -121,20 +137,44 @@ impl Train {
     /// Trains.
     pub fn run(self) -> Result<(), Failure> {
         let device = device(self.device.as_deref())?;
-        let mut progress = Progress::new();
-        let report = match self.tasks()? {
-            Some(config) => {
-                let baselines = self.baselines();
-                run_tasks(&config, &self.out, self.overwrite, &baselines, &device, &mut progress)?
+        if let Some(config) = self.tasks()? {
+            let baselines = self.baselines();
+            let progress = &mut Progress::new();
+            if let Some(seeds) = self.seeds {
+                let comparison = run_task_seeds(
+                    &config,
+                    seeds,
+                    &self.out,
+                    self.overwrite,
+                    &baselines,
+                    &device,
+                    progress,
+                )?;
+                return compare::print(&comparison, self.json);
             }
-            None => run(&self.config()?, &self.out, self.overwrite, &device, &mut progress)?,
-        };
-        drop(progress);
+            let report =
+                run_tasks(&config, &self.out, self.overwrite, &baselines, &device, progress)?;
+            return self.report(&report);
+        }
+        let config = self.config()?;
+        if self.seeds.is_some() || self.pooling.len() > 1 {
+            let poolings =
+                if self.pooling.is_empty() { &[config.pooling] } else { &self.pooling[..] };
+            let (seeds, out) = (self.seeds.unwrap_or(1), &self.out);
+            let progress = &mut Progress::new();
+            let comparison =
+                run_seeds(&config, poolings, seeds, out, self.overwrite, &device, progress)?;
+            return compare::print(&comparison, self.json);
+        }
+        self.report(&run(&config, &self.out, self.overwrite, &device, &mut Progress::new())?)
+    }
+
+    fn report(&self, report: &RunReport) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string(&report).map_err(io::Error::from)?)?;
+            writeln!(out, "{}", serde_json::to_string(report).map_err(io::Error::from)?)?;
         } else {
-            self.print(&report, &mut out)?;
+            self.print(report, &mut out)?;
         }
         Ok(())
     }
@@ -160,7 +200,8 @@ impl Train {
             ("--tags", self.columns.tags.is_some()),
             ("--header", self.columns.header),
             ("--format", self.columns.format.is_some()),
-            ("--pooling", self.pooling.is_some()),
+            ("--pooling", !self.pooling.is_empty()),
+            ("--layer-mixture", self.layer_mixture),
             ("--task-embedding", self.task_embedding.is_some()),
         ];
         if let Some((flag, _)) = of_task.iter().find(|(_, is_given)| *is_given) {
@@ -223,7 +264,8 @@ impl Train {
         config.columns = self.columns.or(&config.columns);
         set(&mut config.model, &self.model);
         set(&mut config.train, &self.train);
-        set(&mut config.pooling, &self.pooling);
+        set(&mut config.pooling, &self.pooling.first().copied());
+        config.layer_mixture |= self.layer_mixture;
         set(&mut config.precision, &self.precision);
         set(&mut config.words.train_embeddings, &self.train_embeddings);
         self.set_recipe(&mut config.recipe);

@@ -16,6 +16,7 @@ use burn::{
 use crate::{
     layer_mixture::LayerMixture,
     pooling::{Pooling, PoolingKind},
+    sequence_classifier::SequenceClassifier,
     task_embedding::{TaskEmbedding, TaskEmbeddingKind},
 };
 
@@ -200,21 +201,6 @@ impl MultiTask {
         }
     }
 
-    /// How much each token counts for each dimension of a task's pooled vector; none where every token is answered.
-    ///
-    /// # Shapes
-    /// output: `[tokens, hidden_size]`
-    pub fn pooling_weights(&self, input: &EncoderInput, head: usize) -> Option<Tensor<2>> {
-        let task = &self.tasks[head];
-        let pooling = task.pooling.as_ref()?;
-        let words = self.words(input, task);
-        let states = match task.layer_mixture {
-            Some(_) => self.bert.hidden_states_words(words, input, None),
-            None => vec![self.bert.forward_words(words, input, None)],
-        };
-        Some(pooling.weights(task.hidden(&states), &input.sequences))
-    }
-
     /// What is made small in place of a task's loss `L`: `exp(-s) L + s / 2` where the balance is learned, and for a squared
     /// error `exp(-s) L / 2 + s / 2`; else the loss.
     ///
@@ -230,6 +216,22 @@ impl MultiTask {
             }
             None => loss,
         }
+    }
+
+    /// The model of one task by itself; none where the task answers every token or has a projection, which such a model has
+    /// no place for.
+    pub fn sequence_classifier(&self, head: usize) -> Option<SequenceClassifier> {
+        let task = self.tasks[head].clone();
+        let pooling = task.pooling.filter(|_| task.projection.is_none())?;
+        let owner = task.input.and_then(|owner| self.tasks[owner].task_embedding.clone());
+        Some(SequenceClassifier {
+            task_embedding: owner,
+            bert: self.bert.clone(),
+            layer_mixture: task.layer_mixture,
+            pooling,
+            classifier: task.classifier,
+            dropout: task.dropout,
+        })
     }
 
     /// The heads that read the same word embeddings as `head`.

@@ -8,16 +8,21 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor, activation::softmax},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{adaptive_pooling::AdaptivePooling, attention_pooling::AttentionPooling};
+use crate::{
+    adaptive_pooling::AdaptivePooling, attention_pooling::AttentionPooling,
+    multi_head_pooling::MultiHeadPooling,
+};
 
 /// What a score or state is set to that must not take part: its exponential is zero, its maximum never wins.
 const HIDDEN: f32 = -1e30;
 
+/// The heads of a multi-head pooling where nobody says how many.
+const HEADS: usize = 4;
+
 /// The poolings by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PoolingKind {
     /// BERT's tanh pooler on [CLS].
     #[default]
@@ -30,14 +35,26 @@ pub enum PoolingKind {
     Max,
     /// A learned weight per token.
     Attention,
+    /// A learned weight per token and head, each head for its own slice of the dimensions.
+    MultiHead {
+        /// How many slices there are, from 1; hidden_size must be a multiple.
+        heads: usize,
+    },
     /// A learned weight per token and dimension.
     Adaptive,
 }
 
 impl PoolingKind {
-    /// Every kind, in the order of their descriptions.
-    pub const ALL: [Self; 6] =
-        [Self::Cls, Self::First, Self::Mean, Self::Max, Self::Attention, Self::Adaptive];
+    /// Every kind, in the order of their descriptions, with four heads where there are heads.
+    pub const ALL: [Self; 7] = [
+        Self::Cls,
+        Self::First,
+        Self::Mean,
+        Self::Max,
+        Self::Attention,
+        Self::MultiHead { heads: HEADS },
+        Self::Adaptive,
+    ];
 }
 
 impl fmt::Display for PoolingKind {
@@ -48,6 +65,7 @@ impl fmt::Display for PoolingKind {
             Self::Mean => "mean",
             Self::Max => "max",
             Self::Attention => "attention",
+            Self::MultiHead { heads } => return f.pad(&format!("multi-head={heads}")),
             Self::Adaptive => "adaptive",
         })
     }
@@ -55,17 +73,38 @@ impl fmt::Display for PoolingKind {
 
 /// A name that no pooling has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown pooling {0:?}: expected cls, first, mean, max, attention or adaptive")]
+#[error(
+    "unknown pooling {0:?}: expected cls, first, mean, max, attention, multi-head, multi-head=HEADS (HEADS from 1, for \
+     example multi-head=4) or adaptive"
+)]
 pub struct ParsePoolingError(String);
 
 impl FromStr for PoolingKind {
     type Err = ParsePoolingError;
 
     fn from_str(name: &str) -> Result<Self, ParsePoolingError> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.to_string() == name)
+        let heads = match name.strip_prefix("multi-head") {
+            Some("") => Some(HEADS),
+            Some(heads) => heads.strip_prefix('=').and_then(|heads| heads.parse().ok()),
+            None => None,
+        };
+        let multi_head = heads.filter(|heads| *heads > 0).map(|heads| Self::MultiHead { heads });
+        multi_head
+            .or_else(|| Self::ALL.into_iter().find(|kind| kind.to_string() == name))
             .ok_or_else(|| ParsePoolingError(name.to_owned()))
+    }
+}
+
+impl Serialize for PoolingKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PoolingKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -83,6 +122,8 @@ pub enum Pooling {
     Max(MaxPooling),
     /// See [`PoolingKind::Attention`].
     Attention(AttentionPooling),
+    /// See [`PoolingKind::MultiHead`].
+    MultiHead(MultiHeadPooling),
     /// See [`PoolingKind::Adaptive`].
     Adaptive(AdaptivePooling),
 }
@@ -101,6 +142,9 @@ pub struct MaxPooling;
 
 impl Pooling {
     /// A pooling at its starting values; what is random in them is drawn from `seed`.
+    ///
+    /// # Panics
+    /// When hidden_size is no multiple of the heads.
     pub fn new(kind: PoolingKind, config: &BertConfig, seed: u64, device: &Device) -> Self {
         let size = config.hidden_size;
         match kind {
@@ -114,6 +158,9 @@ impl Pooling {
             PoolingKind::Mean => Self::Mean(MeanPooling),
             PoolingKind::Max => Self::Max(MaxPooling),
             PoolingKind::Attention => Self::Attention(AttentionPooling::new(size, seed, device)),
+            PoolingKind::MultiHead { heads } => {
+                Self::MultiHead(MultiHeadPooling::new(size, heads, seed, device))
+            }
             PoolingKind::Adaptive => Self::Adaptive(AdaptivePooling::new(size, device)),
         }
     }
@@ -143,6 +190,10 @@ impl Pooling {
             Self::Attention(attention) => {
                 let weights = attention.weights(hidden.clone(), sequences);
                 sum_over_tokens(hidden * weights, sequences)
+            }
+            Self::MultiHead(multi_head) => {
+                let weights = multi_head.weights(hidden.clone(), sequences);
+                sum_over_tokens(multi_head.values(hidden) * weights, sequences)
             }
             Self::Adaptive(adaptive) => {
                 let weights = adaptive.weights(hidden.clone(), sequences);
@@ -184,6 +235,7 @@ impl Pooling {
                 sequences.unpad(won.float())
             }
             Self::Attention(attention) => attention.weights(hidden, sequences).expand(shape),
+            Self::MultiHead(multi_head) => multi_head.weights(hidden, sequences),
             Self::Adaptive(adaptive) => adaptive.weights(hidden, sequences),
         }
     }

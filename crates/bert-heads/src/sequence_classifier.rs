@@ -46,7 +46,7 @@ pub struct SequenceClassifier {
     /// `[hidden_size, num_labels]`
     pub classifier: Linear,
     #[module(skip)]
-    dropout: f64,
+    pub(crate) dropout: f64,
 }
 
 impl SequenceClassifier {
@@ -81,7 +81,20 @@ impl SequenceClassifier {
     /// # Shapes
     /// output: `[sequences, num_labels]`
     pub fn forward(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
-        let pooled = self.pooled(input, key);
+        self.head(self.pooled(input, key), key)
+    }
+
+    /// The logits, and how much each token counts for each dimension of the pooled vector.
+    ///
+    /// # Shapes
+    /// output: `[sequences, num_labels]` and `[tokens, hidden_size]`
+    pub fn forward_with_weights(&self, input: &EncoderInput) -> (Tensor<2>, Tensor<2>) {
+        let hidden = self.hidden(input, None);
+        let weights = self.pooling.weights(hidden.clone(), &input.sequences);
+        (self.head(self.pooling.forward(hidden, &input.sequences), None), weights)
+    }
+
+    fn head(&self, pooled: Tensor<2>, key: Option<Key>) -> Tensor<2> {
         let site = key.and_then(|key| Dropout::new(self.dropout, Site::Head(0).key(key)));
         let bias = self.classifier.bias.as_ref().map(|bias| bias.val());
         linear(dropout(pooled, site), self.classifier.weight.val(), bias)
@@ -97,14 +110,6 @@ impl SequenceClassifier {
             return self.pooling.forward(first, &input.sequences.first_tokens());
         }
         self.pooling.forward(self.hidden(input, key), &input.sequences)
-    }
-
-    /// How much each token counts for each dimension of the pooled vector.
-    ///
-    /// # Shapes
-    /// output: `[tokens, hidden_size]`
-    pub fn pooling_weights(&self, input: &EncoderInput) -> Tensor<2> {
-        self.pooling.weights(self.hidden(input, None), &input.sequences)
     }
 
     /// Sets every parameter from `values(name, shape)`, by the names and shapes that checkpoints have; where that is

@@ -5,7 +5,7 @@ use std::iter;
 use std::path::Path;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::closest::closest;
 use crate::error::{Error, Result};
@@ -37,21 +37,49 @@ enum WrittenColumn {
 #[serde(default)]
 pub struct Columns {
     /// One text or a pair; when empty, all columns but the label.
+    #[serde(deserialize_with = "columns")]
     pub text: Vec<Column>,
     /// The label; when absent, the last column.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub label: Option<Column>,
     /// What separates several labels in one column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label_separator: Option<char>,
     /// The tokens of a sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub tokens: Option<Column>,
     /// The tags of the tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "column")]
     pub tags: Option<Column>,
     /// Whether the first row is a header even though no column is given by name.
     pub header: bool,
+}
+
+/// In a file, one column may stand by itself where several may be given, and in a list where one is.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a column (a name or a number from 1) or a list of columns")]
+enum OneOrMore {
+    One(Column),
+    More(Vec<Column>),
+}
+
+fn columns<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<Column>, D::Error> {
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(column) => vec![column],
+        OneOrMore::More(columns) => columns,
+    })
+}
+
+fn column<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Column>, D::Error> {
+    match columns(deserializer)?.as_slice() {
+        [] => Ok(None),
+        [column] => Ok(Some(column.clone())),
+        more => Err(D::Error::custom(format!("expected one column, got {}", more.len()))),
+    }
 }
 
 /// Where the columns of a task are in a row, from 0.

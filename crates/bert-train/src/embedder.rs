@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     evaluate::map_batches,
     examples::Example,
-    model_dir::ModelDir,
+    model_dir::{ModelDir, checked_pooling},
     task_kind::TaskKind,
 };
 
@@ -40,7 +40,7 @@ impl Embedder {
         let kind = pooling.or(pooled.map(|own| own.pooling)).unwrap_or(PoolingKind::Mean);
         let is_there = match kind {
             PoolingKind::Cls => files.has("pooler.dense.weight"),
-            PoolingKind::Attention | PoolingKind::Adaptive => {
+            PoolingKind::Attention | PoolingKind::MultiHead { .. } | PoolingKind::Adaptive => {
                 own.is_some_and(|own| own.pooling == kind)
             }
             PoolingKind::First | PoolingKind::Mean | PoolingKind::Max => true,
@@ -65,7 +65,7 @@ impl Embedder {
                 })
             })
             .transpose()?;
-        let pooling = Pooling::new(kind, config, 0, device);
+        let pooling = Pooling::new(checked_pooling(kind, config)?, config, 0, device);
         let pooling = set_parameters(pooling, "pooling.", |name, shape| {
             reader.take(&name.replace("pooling.dense.", "pooler.dense."), shape).map(Some)
         })?;

@@ -48,6 +48,24 @@ pub enum Error {
         /// The texts of a row.
         texts: usize,
     },
+    /// A task of a model that has only one.
+    #[error("{path} is a model of one task: leave out --task {name}")]
+    OneTask {
+        /// The model's directory.
+        path: PathBuf,
+        /// The task that was asked for.
+        name: String,
+    },
+    /// A task cannot stand by itself as a classifier of texts.
+    #[error(
+        "task {name:?} of kind {kind} is no classifier of texts by itself: expected kind classify or pair-classify, without projection"
+    )]
+    NoTaskClassifier {
+        /// The task.
+        name: String,
+        /// Its kind.
+        kind: TaskForm,
+    },
     /// A model is no baseline of one task.
     #[error(
         "{path} fits {fitting} of the tasks, expected one: a baseline has the kind, the labels and the vocabulary of its task"
@@ -419,6 +437,25 @@ pub enum Error {
         /// The pooling.
         pooling: bert_heads::PoolingKind,
     },
+    /// A mixture of layers for a model that has none.
+    #[error(
+        "{path} holds tokens with tags, and a tagger reads the last layer: leave out the layer mixture"
+    )]
+    MixtureOfTokens {
+        /// The training file.
+        path: PathBuf,
+    },
+    /// The heads of a pooling can't share out the dimensions.
+    #[error(
+        "multi-head={heads} does not divide the model's hidden_size {hidden_size}: choose a divisor, for example {}",
+        multi_head_example(*.hidden_size)
+    )]
+    PoolingHeads {
+        /// The heads.
+        heads: usize,
+        /// The width of the hidden states.
+        hidden_size: usize,
+    },
     /// Two ids of a model have the same label.
     #[error(
         "the labels of the model must differ, got {label:?} for ids {first} and {second}: check id2label in config.json"
@@ -589,6 +626,56 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// Too few runs to compare.
+    #[error("expected at least two runs to compare, got {got}: give the directories of more")]
+    FewRuns {
+        /// The number of runs.
+        got: usize,
+    },
+    /// A directory holds no run.
+    #[error("{path} holds no run (run.toml): give a directory that `bert train` wrote")]
+    NoRun {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A run has not come to its end.
+    #[error(
+        "{path} holds a run that has not come to its end (report.json): train it again with \
+         `bert train {}/run.toml --out {} --overwrite`, or measure the model that it has with --data FILE",
+        .path.display(), .path.display()
+    )]
+    RunUnfinished {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What a run wrote down can't be read.
+    #[error("{path} is damaged: {reason}: train the run again")]
+    RunRecord {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// Two runs were measured on different rows.
+    #[error(
+        "{first} and {second} were measured on different dev rows: compare their models on the same ones with --data FILE"
+    )]
+    DevRows {
+        /// The directory of a run.
+        first: PathBuf,
+        /// The directory of another.
+        second: PathBuf,
+    },
+    /// Two runs are the same.
+    #[error("{first} and {second} have the same settings and seed {seed}: leave one of them out")]
+    SameRun {
+        /// The directory of a run.
+        first: PathBuf,
+        /// The directory of another.
+        second: PathBuf,
+        /// Their seed.
+        seed: u64,
+    },
     /// The directory that a model is to be written to holds something already.
     #[error("{path} is not empty: give another --out")]
     OutTaken {
@@ -635,6 +722,12 @@ fn kept(epoch: usize) -> &'static str {
     }
 }
 
+/// A pooling with heads that fits.
+fn multi_head_example(hidden_size: usize) -> String {
+    let heads = [4, 3, 2, 1].into_iter().find(|heads| hidden_size.is_multiple_of(*heads));
+    format!("multi-head={}", heads.unwrap_or(1))
+}
+
 impl Error {
     /// Whether the cause is in what the user gave (data, flags, a run file) and not in the work on it.
     pub fn is_bad_input(&self) -> bool {
@@ -644,6 +737,8 @@ impl Error {
             | Self::NotNumber { .. }
             | Self::TaskTexts { .. }
             | Self::UnknownTask { .. }
+            | Self::OneTask { .. }
+            | Self::NoTaskClassifier { .. }
             | Self::Baseline { .. }
             | Self::WhichTask { .. }
             | Self::Read { .. }
@@ -678,6 +773,8 @@ impl Error {
             | Self::Questions { .. }
             | Self::AnswerPlace { .. }
             | Self::PoolingOfTokens { .. }
+            | Self::MixtureOfTokens { .. }
+            | Self::PoolingHeads { .. }
             | Self::RepeatedLabel { .. }
             | Self::DevFraction { .. }
             | Self::NoDevRows { .. }
@@ -699,6 +796,12 @@ impl Error {
             | Self::NoNewWords { .. }
             | Self::WordsFile { .. }
             | Self::NoWords { .. }
+            | Self::FewRuns { .. }
+            | Self::NoRun { .. }
+            | Self::RunUnfinished { .. }
+            | Self::RunRecord { .. }
+            | Self::DevRows { .. }
+            | Self::SameRun { .. }
             | Self::OutTaken { .. } => true,
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
             Self::NotFinite { .. } => false,

@@ -40,18 +40,19 @@ pub(crate) fn map_batches(
     device: &Device,
     forward: impl Fn(EncoderInput) -> Tensor<2> + Sync,
 ) -> Vec<Vec<f32>> {
-    map_batches_of(encodings, batch_size, device, |input| vec![forward(input)]).swap_remove(0)
+    let forward = |input| vec![forward(input)];
+    map_batches_to(encodings, batch_size, device, forward).swap_remove(0)
 }
 
-/// [`map_batches`] for several results of each pass: `[results][texts]`.
-pub(crate) fn map_batches_of(
+/// [`map_batches`] where `forward` gives several results: `[results][texts]`.
+pub(crate) fn map_batches_to(
     encodings: &[Encoding],
     batch_size: usize,
     device: &Device,
     forward: impl Fn(EncoderInput) -> Vec<Tensor<2>> + Sync,
 ) -> Vec<Vec<Vec<f32>>> {
     let lengths: Vec<usize> = encodings.iter().map(|encoding| encoding.input_ids.len()).collect();
-    let mut results: Vec<Vec<Vec<f32>>> = vec![vec![vec![]; encodings.len()]];
+    let mut results: Vec<Vec<Vec<f32>>> = vec![];
     for batch in evaluation_batches(&lengths, batch_size) {
         let outputs = on_workers(device, || {
             let input = EncoderInput::new(batch.iter().map(|row| &encodings[*row]), device);
@@ -59,7 +60,7 @@ pub(crate) fn map_batches_of(
                 |output: Tensor<2>| (output.dims(), output.into_data().iter::<f32>().collect());
             forward(input).into_iter().map(read).collect::<Vec<([usize; 2], Vec<f32>)>>()
         });
-        results.resize(outputs.len(), vec![vec![]; encodings.len()]);
+        results.resize_with(outputs.len(), || vec![vec![]; encodings.len()]);
         for (result, ([rows, width], values)) in results.iter_mut().zip(outputs) {
             let mut values = values.into_iter();
             let is_by_text = rows == batch.len();
@@ -102,24 +103,35 @@ pub fn evaluate_tags(
     batch_size: usize,
     device: &Device,
 ) -> TaggingMetrics {
+    let name = |tag: &u32| data.labels.name(*tag).unwrap_or("O");
+    let gold = data.rows.labels.iter().map(|row| row.tags.iter().map(name).collect());
+    let (predicted, loss) = predict_tags(model, data, batch_size, device);
+    TaggingMetrics::new(&gold.collect::<Vec<Vec<&str>>>(), &predicted, loss)
+}
+
+/// The tag that a tagger gives each word, and the mean loss of a word; `model` and `device` are those of evaluation.
+pub(crate) fn predict_tags<'a>(
+    model: &TokenClassifier,
+    data: &'a TaggedSet,
+    batch_size: usize,
+    device: &Device,
+) -> (Vec<Vec<&'a str>>, f64) {
     let width = model.num_labels();
-    let name = |tag: u32| data.labels.name(tag).unwrap_or("O");
-    let (mut gold, mut predicted, mut loss, mut answered) = (vec![], vec![], 0.0, 0);
+    let (mut predicted, mut loss, mut answered) = (vec![], 0.0, 0);
     let logits = predict_token_logits(model, &data.rows.encodings, batch_size, device);
     for (logits, row) in logits.iter().zip(&data.rows.labels) {
         let mut answers = vec!["O"; row.tags.len()];
         for ((answer, tag), first) in answers.iter_mut().zip(&row.tags).zip(&row.first_tokens) {
             if let Some(token) = first {
                 let logits = &logits[token * width..(token + 1) * width];
-                *answer = name(argmax(logits));
+                *answer = data.labels.name(argmax(logits)).unwrap_or("O");
                 loss += cross_entropy(logits, *tag);
                 answered += 1;
             }
         }
-        gold.push(row.tags.iter().map(|tag| name(*tag)).collect::<Vec<&str>>());
         predicted.push(answers);
     }
-    TaggingMetrics::new(&gold, &predicted, loss / f64::from(answered.max(1)))
+    (predicted, loss / f64::from(answered.max(1)))
 }
 
 /// `-log softmax(logits)[label]`, in double precision.

@@ -11,13 +11,13 @@ use crate::{
 /// Writes the model in `model` into `out`, which is made, with its task embedding folded into the word embeddings:
 /// what reads Hugging Face's layout then computes the same.
 ///
-/// A model of several tasks becomes one directory for each of the word embeddings that its tasks read, named by the first of
+/// With `task`, it is that task of a model of several by itself. Else a model of several tasks becomes one directory for each of the word embeddings that its tasks read, named by the first of
 /// these tasks; `out` itself where all read the same.
 ///
 /// # Errors
 /// When `model` holds no trained model, or `out` is not empty or can't be written.
-pub fn export(model: &Path, out: &Path, device: &Device) -> Result<()> {
-    match TrainedModel::load(model, device)? {
+pub fn export(model: &Path, task: Option<&str>, out: &Path, device: &Device) -> Result<()> {
+    match TrainedModel::load(model, device)?.task(task, model)? {
         TrainedModel::Classifier(classifier) => {
             let classifier = classifier.fold_task_embedding();
             make_out(out)?;

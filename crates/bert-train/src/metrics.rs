@@ -68,6 +68,18 @@ impl Metrics {
         }
     }
 
+    /// The name of [`main`](Self::main), as its key has it.
+    pub(crate) fn main_name(&self) -> &'static str {
+        match self {
+            Self::Classification(_) => "accuracy",
+            Self::MultiLabel(_) => "f1_micro",
+            Self::Ordinal(_) => "kappa",
+            Self::Regression(_) => "spearman",
+            Self::Tagging(_) | Self::Answers(_) => "f1",
+            Self::Tasks(_) => "mean",
+        }
+    }
+
     /// The mean loss.
     pub fn loss(&self) -> f64 {
         match self {

@@ -82,7 +82,7 @@ impl Settings {
     ) -> Result<SequenceClassifierConfig> {
         Ok(SequenceClassifierConfig {
             task_embedding: self.checked_task_embedding(config)?,
-            pooling: self.pooling,
+            pooling: checked_pooling(self.pooling, config)?,
             layer_mixture: self.layer_mixture,
             num_labels,
         })
@@ -105,6 +105,16 @@ pub(crate) fn check_rank(kind: Option<TaskEmbeddingKind>, config: &BertConfig) -
             Err(Error::TaskEmbeddingRank { rank, hidden_size })
         }
         _ => Ok(()),
+    }
+}
+
+/// The pooling, where its heads share out the dimensions evenly.
+pub(crate) fn checked_pooling(pooling: PoolingKind, config: &BertConfig) -> Result<PoolingKind> {
+    match (pooling, config.hidden_size) {
+        (PoolingKind::MultiHead { heads }, hidden_size) if !hidden_size.is_multiple_of(heads) => {
+            Err(Error::PoolingHeads { heads, hidden_size })
+        }
+        (pooling, _) => Ok(pooling),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     baselines::{Baselines, TaskComparison},
     error::{Error, Result},
     fine_tune::{EpochReport, Observer, StepReport, fine_tune},
+    finished_run::save_finished_run,
     format::Format,
     mixing::Mixing,
     model_dir::Settings,
@@ -91,6 +92,7 @@ pub fn run_tasks(
     }
     let html = page(&names, &tuned.epochs, &agreements, &report, &run_file);
     write_atomically(out.join("report.html"), html.as_bytes())?;
+    save_finished_run(out, &report, &[])?;
     Ok(report)
 }
 
@@ -358,7 +360,7 @@ fn logits_of(
             let name = &dev.tasks[head].name;
             let head = own.tasks().iter().position(|task| task.name == *name).unwrap_or(0);
             let forward = |input| own.model.forward(&input, &[head], None);
-            crate::evaluate::map_batches_of(encodings, batch_size, device, forward).swap_remove(0)
+            crate::evaluate::map_batches_to(encodings, batch_size, device, forward).swap_remove(0)
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     task_rows::Reading,
     task_sets::{MeasuredTask, TaskDev, TaskSet},
     task_settings::TaskSettings,
+    text_classifier::TextClassifier,
     word_config::TrainEmbeddings,
 };
 
@@ -201,6 +202,37 @@ impl MultiTasker {
             });
         }
         Ok((TaskDev { sets: merge(sets), tasks: self.measured_tasks() }, cut))
+    }
+
+    /// One task as a classifier of texts by itself.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTask`] for a name that no task has, [`Error::NoTaskClassifier`] where the task is no classification of
+    /// texts, or has a projection.
+    pub fn classifier(&self, name: &str) -> Result<TextClassifier> {
+        let head = self.head(name)?;
+        let task = &self.tasks()[head];
+        let is_label = matches!(task.kind, TaskForm::Classify | TaskForm::PairClassify);
+        let model = self.model.sequence_classifier(head).filter(|_| is_label);
+        let refused = || Error::NoTaskClassifier { name: name.into(), kind: task.kind };
+        let model = model.ok_or_else(refused)?;
+        let settings = Settings {
+            kind: TaskKind::Classify,
+            pooling: task.pooling.unwrap_or_default(),
+            layer_mixture: task.layer_mixture,
+            task_embedding: self
+                .model
+                .alike(head)
+                .iter()
+                .find_map(|head| self.tasks()[*head].task_embedding),
+            columns: task.columns.clone(),
+            texts: task.kind.texts(),
+            tasks: vec![],
+            ..self.settings.clone()
+        };
+        let labels = self.labels[head].clone();
+        let (config, tokenizer) = (self.config.clone(), self.tokenizer.clone());
+        Ok(TextClassifier { model, config, tokenizer, labels, settings })
     }
 
     /// One model without task embeddings for each of the word embeddings that tasks read: they are folded into the table. Each

@@ -1,6 +1,5 @@
 //! What a classifier says of texts.
 
-use bert_core::EncoderInput;
 use burn::tensor::Device;
 
 use crate::{
@@ -17,6 +16,12 @@ pub struct Prediction {
     pub probabilities: Vec<f64>,
 }
 
+impl Prediction {
+    pub(crate) fn new(logits: &[f32]) -> Self {
+        Self { label: argmax(logits), probabilities: softmax(logits) }
+    }
+}
+
 impl TextClassifier {
     /// Classifies texts, and counts those that were cut to `max_length` tokens.
     ///
@@ -31,39 +36,7 @@ impl TextClassifier {
     ) -> Result<(Vec<Prediction>, usize)> {
         let (encodings, truncated) = self.encode(examples, max_length)?;
         let logits = predict_logits(&self.model, &encodings, batch_size, device);
-        let predictions = logits
-            .iter()
-            .map(|logits| Prediction { label: argmax(logits), probabilities: softmax(logits) });
-        Ok((predictions.collect(), truncated))
-    }
-}
-
-/// How much a token counts in a text's vector.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenWeight {
-    /// The token as the vocabulary has it, [CLS] and [SEP] among them.
-    pub token: String,
-    /// The mean of its weights over the dimensions; over a text they sum to 1.
-    pub weight: f32,
-}
-
-impl TextClassifier {
-    /// How much each token of a text counts in the pooled vector, cut to `max_length` tokens.
-    ///
-    /// # Errors
-    /// As [`encode`](Self::encode).
-    pub fn token_weights(
-        &self,
-        example: &Example,
-        max_length: usize,
-        device: &Device,
-    ) -> Result<Vec<TokenWeight>> {
-        let (encodings, _) = self.encode(std::slice::from_ref(example), max_length)?;
-        let input = EncoderInput::new(&encodings, device);
-        let means = self.model.pooling_weights(&input).mean_dim(1).into_data();
-        let tokens = encodings.into_iter().flat_map(|encoding| encoding.tokens);
-        let weighted = tokens.zip(means.iter::<f32>());
-        Ok(weighted.map(|(token, weight)| TokenWeight { token, weight }).collect())
+        Ok((logits.iter().map(|logits| Prediction::new(logits)).collect(), truncated))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use bert_core::{BertConfig, NamedTensor, write_atomically};
-use bert_heads::PoolingKind;
+use bert_heads::{PoolingKind, SequenceClassifier, TokenClassifier};
 use bert_kernels::set_precision;
 use burn::tensor::Device;
 use serde::Serialize;
@@ -11,11 +11,13 @@ use serde_json::json;
 
 use crate::{
     agreement::Agreement,
+    answers::{answers_on_sentences, answers_on_texts},
     baselines::TaskComparison,
     columns::Columns,
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
     fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune},
+    finished_run::{AnsweredRow, PREDICTIONS_FILE, REPORT_FILE, save_finished_run},
     labels::LabelMap,
     metrics::Metrics,
     model_dir::{SETTINGS_FILE, Settings, save_parameters},
@@ -125,11 +127,16 @@ impl Run<'_> {
         let (train, cut) = classifier.data_set(&config.train, &rows.train, max_length)?;
         let (dev, cut_dev) = classifier.data_set(self.dev_path(), &rows.dev, max_length)?;
         say_cut([(cut, train.len()), (cut_dev, dev.len())], max_length, observer);
+        let (labels, lines) = (classifier.labels.clone(), line_numbers(&rows.dev, |row| row.line));
         let begin = |out: &Path| {
             classifier.save_settings(out)?;
             Ok(classifier.model)
         };
-        self.fine_tune(begin, (&train, &dev), observer)
+        let batch_size = config.recipe.batch_size;
+        let answers = |model: &SequenceClassifier, device: &Device| {
+            answers_on_texts(model, &dev, &lines, &labels, batch_size, device)
+        };
+        self.fine_tune(begin, (&train, &dev), answers, observer)
     }
 
     fn tag(&self, observer: &mut dyn Observer) -> Result<RunReport> {
@@ -137,6 +144,9 @@ impl Run<'_> {
         if config.pooling != PoolingKind::default() {
             let (path, pooling) = (config.train.clone(), config.pooling);
             return Err(Error::PoolingOfTokens { path, pooling });
+        }
+        if config.layer_mixture {
+            return Err(Error::MixtureOfTokens { path: config.train.clone() });
         }
         let rows = self.sentences(observer)?;
         let settings = self.settings(config.columns.clone())?;
@@ -153,16 +163,23 @@ impl Run<'_> {
             tagger.save_settings(out)?;
             Ok(tagger.model)
         };
-        self.fine_tune(begin, (&train, &dev), observer)
+        let (lines, batch_size) =
+            (line_numbers(&rows.dev, |row| row.line), config.recipe.batch_size);
+        let answers = |model: &TokenClassifier, device: &Device| {
+            answers_on_sentences(model, &dev, &lines, batch_size, device)
+        };
+        self.fine_tune(begin, (&train, &dev), answers, observer)
     }
 
     /// What every kind of run does with a model and its data: from the first file that is written to the report.
     ///
-    /// `begin` writes what belongs to the model but its weights, and gives the model.
+    /// `begin` writes what belongs to the model but its weights, and gives the model; `answers` are those of the best model to
+    /// the dev rows.
     fn fine_tune<M: Trainable>(
         &self,
         begin: impl FnOnce(&Path) -> Result<M>,
         (train, dev): (&M::Data, &M::Dev),
+        answers: impl FnOnce(&M, &Device) -> Vec<AnsweredRow>,
         observer: &mut dyn Observer,
     ) -> Result<RunReport> {
         let Self { config, out, device, .. } = *self;
@@ -174,7 +191,9 @@ impl Run<'_> {
         // Also of a run that failed: its last steps say why.
         recorder.write()?;
         let tuned = tuned?;
-        Ok(RunReport::of(&tuned))
+        let report = RunReport::of(&tuned);
+        save_finished_run(out, &report, &answers(&tuned.model, &device.clone().inner()))?;
+        Ok(report)
     }
 
     fn settings(&self, columns: Columns) -> Result<Settings> {
@@ -182,6 +201,7 @@ impl Run<'_> {
         let max_length = BertConfig::load(&config.model)?.max_length(config.max_length)?;
         Ok(Settings {
             columns,
+            layer_mixture: config.layer_mixture,
             recipe: Some(config.recipe.clone()),
             task_embedding: config.words.task_embedding,
             ..Settings::new(config.pooling, max_length)
@@ -241,6 +261,11 @@ impl Run<'_> {
     }
 }
 
+/// Where in its file each row starts.
+fn line_numbers<R>(rows: &[R], line: impl Fn(&R) -> usize) -> Vec<usize> {
+    rows.iter().map(line).collect()
+}
+
 fn say_cut(
     [(train, train_rows), (dev, dev_rows)]: [(usize, usize); 2],
     max_length: usize,
@@ -255,7 +280,9 @@ fn say_cut(
 }
 
 /// The files of a run that are there from its start, and those that appear later.
-const FILES: [&str; 10] = [
+const FILES: [&str; 12] = [
+    REPORT_FILE,
+    PREDICTIONS_FILE,
     "model.safetensors",
     "report.html",
     "config.json",
@@ -268,6 +295,7 @@ const FILES: [&str; 10] = [
     "special_tokens_map.json",
 ];
 
+/// Refuses a directory that a run may not be written to.
 pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()> {
     let unusable = |source| Error::Out { path: out.into(), source };
     if !out.exists() {

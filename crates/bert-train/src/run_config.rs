@@ -37,6 +37,9 @@ pub struct RunConfig {
     /// How a text's hidden states become one vector; a tagger pools nothing.
     #[serde(default)]
     pub pooling: PoolingKind,
+    /// Whether all layers are mixed before pooling, or the last one is taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub layer_mixture: bool,
     /// What is learned of the words.
     #[serde(flatten)]
     pub words: WordConfig,
@@ -52,7 +55,7 @@ pub struct RunConfig {
 }
 
 /// The keys of a run file, at the top level.
-const KEYS: [&str; 25] = [
+const KEYS: [&str; 26] = [
     "model",
     "train",
     "dev",
@@ -64,6 +67,7 @@ const KEYS: [&str; 25] = [
     "tags",
     "header",
     "pooling",
+    "layer_mixture",
     "task_embedding",
     "train_embeddings",
     "max_length",
@@ -91,6 +95,7 @@ impl RunConfig {
             format: None,
             columns: Columns::default(),
             pooling: PoolingKind::default(),
+            layer_mixture: false,
             words: WordConfig::default(),
             max_length: None,
             precision: Precision::default(),

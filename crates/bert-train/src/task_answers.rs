@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     encode::encode,
     error::Result,
-    evaluate::map_batches_of,
+    evaluate::map_batches_to,
     examples::Example,
     labels::LabelMap,
     metrics::argmax,
@@ -74,7 +74,7 @@ impl MultiTasker {
         let heads: Vec<usize> = (0..self.tasks().len()).filter(takes).collect();
         let (encodings, cut) = encode(&self.tokenizer, &self.config, examples, max_length)?;
         let forward = |input| self.model.forward(&input, &heads, None);
-        let logits = map_batches_of(&encodings, batch_size, device, forward);
+        let logits = map_batches_to(&encodings, batch_size, device, forward);
         let mut answers = vec![BTreeMap::new(); examples.len()];
         for (head, logits) in heads.iter().zip(logits) {
             let (task, labels) = (&self.tasks()[*head], &self.labels[*head]);

@@ -6,7 +6,7 @@ use bert_kernels::random::Key;
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    evaluate::map_batches_of,
+    evaluate::map_batches_to,
     labels::LabelMap,
     metrics::{Metrics, TaskMetrics, TasksMetrics},
     sampler::{Batch, TrainingSet},
@@ -83,7 +83,7 @@ impl TaskDev {
     ) -> Vec<Vec<Vec<Vec<f32>>>> {
         let of_set = |set: &TaskSet| {
             let heads = set.heads();
-            map_batches_of(&set.encodings, batch_size, device, |input| {
+            map_batches_to(&set.encodings, batch_size, device, |input| {
                 model.forward(&input, &heads, None)
             })
         };

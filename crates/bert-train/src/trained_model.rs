@@ -5,8 +5,12 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use crate::{
-    error::Result, model_dir::ModelDir, multi_tasker::MultiTasker, tagger::Tagger,
-    task_kind::TaskKind, text_classifier::TextClassifier,
+    error::{Error, Result},
+    model_dir::ModelDir,
+    multi_tasker::MultiTasker,
+    tagger::Tagger,
+    task_kind::TaskKind,
+    text_classifier::TextClassifier,
 };
 
 /// A trained model with everything that applying it needs.
@@ -22,6 +26,18 @@ pub enum TrainedModel {
 }
 
 impl TrainedModel {
+    /// One task of a model of several; without a name, the model as it is. `path` is the model's directory.
+    ///
+    /// # Errors
+    /// When the model has no such task, or the task is no classification of texts.
+    pub fn task(self, name: Option<&str>, path: &Path) -> Result<Self> {
+        match (self, name) {
+            (Self::MultiTask(tasker), Some(name)) => Ok(Self::Classifier(tasker.classifier(name)?)),
+            (_, Some(name)) => Err(Error::OneTask { path: path.into(), name: name.into() }),
+            (model, None) => Ok(model),
+        }
+    }
+
     /// Loads a model that was trained here, or Hugging Face's `BertForSequenceClassification` or
     /// `BertForTokenClassification`.
     ///

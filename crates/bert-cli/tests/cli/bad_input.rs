@@ -309,6 +309,63 @@ fn words_that_cannot_be_added() {
 }
 
 #[test]
+fn runs_that_cannot_be_compared() {
+    let desk = Desk::new();
+    assert!(desk.train(&[]).status.success());
+    let compare = |runs: &[&str]| desk.bert(&[&["compare"], runs].concat());
+    assert_refused(&compare(&["run"]), 2, &["at least two runs"]);
+    assert_refused(&compare(&["run", "nowhere"]), 2, &["nowhere holds no run", "bert train"]);
+    assert_refused(&compare(&["run", "run"]), 2, &["same settings and seed 0"]);
+    let several = ["--pooling", "mean,multi-head=5", "--out", "runs"];
+    let output = desk.train(&several);
+    assert_refused(&output, 2, &["multi-head=5", "hidden_size 32"]);
+    assert!(!desk.path("runs").exists());
+    assert_eq!(desk.train(&["--seeds", "0"]).status.code(), Some(2));
+}
+
+#[test]
+fn weights_that_cannot_be_shown() {
+    let desk = Desk::new();
+    let classifier = reference().join("tiny-bert-seqcls");
+    let tagger = reference().join("tiny-bert-tokcls");
+    let predict = |model: &std::path::Path, flags: &[&str]| {
+        desk.bert(&[&["predict", "--model", text(model), "--text", "a"], flags].concat())
+    };
+    let output = predict(&tagger, &["--weights", "json"]);
+    assert_refused(&output, 2, &["tagger", "leave out --weights"]);
+    let output = predict(&classifier, &["--weights", "ansi", "--weights-per-dimension"]);
+    assert_refused(&output, 2, &["--weights json"]);
+    for file in ["html=nowhere/page.html", "html=."] {
+        let output = predict(&classifier, &["--weights", file]);
+        assert_refused(&output, 2, &["cannot write", &file[5..]]);
+    }
+    for form in ["html", "html=", "png"] {
+        let output = predict(&classifier, &["--weights", form]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains("html=FILE"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn poolings_and_mixtures_that_make_no_sense() {
+    let desk = Desk::new();
+    let output = desk.train(&["--pooling", "multi-head=5"]);
+    assert_refused(&output, 2, &["multi-head=5", "hidden_size 32", "multi-head=4"]);
+    let output = desk.train(&["--pooling", "multi-head=0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("multi-head=HEADS"), "{}", stderr(&output));
+    desk.write("run.toml", "model = \"m\"\ntrain = \"t\"\npooling = \"avg\"\n");
+    let output = desk.bert(&["train", "run.toml", "--out", "run"]);
+    assert_refused(&output, 2, &["line 3: pooling", "avg", "adaptive"]);
+    desk.write("train.conll", "the\tO\nmovie\tB-WHAT\n\n".repeat(9));
+    let model = reference().join("tiny-bert");
+    let tagger = ["train", "--train", "train.conll", "--model", text(&model), "--out", "run"];
+    let output = desk.bert(&[&tagger[..], &["--layer-mixture"]].concat());
+    assert_refused(&output, 2, &["train.conll", "leave out the layer mixture"]);
+    assert!(!desk.path("run").exists());
+}
+
+#[test]
 fn task_embeddings_and_words_that_make_no_sense() {
     let desk = Desk::new();
     let output = desk.train(&["--task-embedding", "low-rank=0"]);

@@ -40,6 +40,29 @@ fn train_eval_predict_embed_inspect() {
     assert!(stdout(&desk.bert(&["devices"])).contains("flex"));
 }
 
+/// Heads and mixture are in the run file and in the model, and a model of both is applied like any other.
+#[test]
+fn multi_head_pooling_of_a_layer_mixture() {
+    let desk = Desk::new();
+    let flags = ["--pooling", "multi-head=2", "--layer-mixture", "--pooling-lr", "1e-2"];
+    let report = json(&desk.train(&[&flags[..], &["--json"]].concat()));
+    let run_file = std::fs::read_to_string(desk.path("run/run.toml")).unwrap();
+    assert!(run_file.contains("pooling = \"multi-head=2\"\nlayer_mixture = true\n"), "{run_file}");
+    let again = json(&desk.bert(&["train", "run/run.toml", "--out", "again", "--json"]));
+    assert_eq!(again["dev"], report["dev"]);
+    let tensors = stdout(&desk.bert(&["inspect", "--model", "run", "--tensors"]));
+    for name in
+        ["pooling.queries  [32, 2]", "pooling.value.weight  [32, 32]", "layer_mixture.gamma"]
+    {
+        assert!(tensors.contains(name), "{tensors}");
+    }
+    json(&desk.bert(&["eval", "--model", "run", "--data", "train.tsv", "--json"]));
+    desk.write("texts.txt", "the film\n");
+    json(&desk.bert(&["embed", "--model", "run", "--input", "texts.txt"]));
+    let other = ["embed", "--model", "run", "--input", "texts.txt", "--pooling", "multi-head=4"];
+    assert_eq!(desk.bert(&other).status.code(), Some(2));
+}
+
 /// The same seed gives the same weights to the bit, run after run and on any number of threads.
 #[test]
 fn weights_do_not_depend_on_the_number_of_threads() {
@@ -168,6 +191,75 @@ fn train_eval_predict_tags() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
 }
 
+/// How much each token counts: in the line, in colours, on a page; and where the weight lies on standard error.
+#[test]
+fn weights_of_tokens() {
+    let desk = Desk::new();
+    json(&desk.train(&["--json", "--pooling", "adaptive", "--pooling-lr", "1e-1"]));
+    let predict = ["predict", "--model", "run", "--weights"];
+    let text_of = ["--text", "Thé movie was bad!"];
+    let output =
+        desk.bert(&[&predict[..], &["json", "--weights-per-dimension"], &text_of].concat());
+    assert!(stderr(&output).starts_with("weight (and tokens) of 1 texts: [CLS] "), "{output:?}");
+    let answer = json(&output);
+    let weights = answer["weights"].as_array().unwrap();
+    let sum: f64 = weights.iter().map(|token| token["weight"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5, "{answer}");
+    assert_eq!(weights[0]["token"], "[CLS]");
+    assert_eq!(weights[0].as_object().unwrap().len(), 3, "{answer}");
+    let movie = weights.iter().find(|token| token["token"] == "movie").unwrap();
+    // Characters, not bytes.
+    assert_eq!((&movie["start"], &movie["end"]), (&4.into(), &9.into()));
+    let dimensions = movie["dimensions"].as_array().unwrap();
+    let mean = dimensions.iter().map(|weight| weight.as_f64().unwrap()).sum::<f64>() / 32.0;
+    assert!(dimensions.len() == 32 && (mean - movie["weight"].as_f64().unwrap()).abs() < 1e-6);
+
+    let shown = stdout(&desk.bert(&[&predict[..], &["ansi"], &text_of].concat()));
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("weight beside the largest"), "{shown}");
+    assert!(lines[1].starts_with("bad ") || lines[1].starts_with("good "), "{shown}");
+    assert!(lines[1].contains("\x1b[38;5;231;48;5;160m"), "{shown}");
+
+    desk.write("texts.txt", "the <b>film</b>\nit is very good\n");
+    let page = [&predict[..], &["html=page.html", "--input", "texts.txt"]].concat();
+    let output = desk.bert(&page);
+    assert_eq!(stdout(&output).lines().count(), 2, "{output:?}");
+    assert!(!stdout(&output).contains("weights"));
+    let html = std::fs::read_to_string(desk.path("page.html")).unwrap();
+    assert_eq!(html.matches("<td class=text>").count(), 2);
+    assert!(!html.contains("<b>") && html.contains("&lt;") && html.contains("data-w="));
+}
+
+/// Two poolings with two seeds, a second time without training, and the same models on other data.
+#[test]
+fn train_several_and_compare() {
+    let desk = Desk::new();
+    let several = ["--pooling", "mean,adaptive", "--seeds", "2", "--dev", "train.tsv"];
+    let comparison = json(&desk.train(&[&several[..], &["--json"]].concat()));
+    assert_eq!(comparison["metric"], "accuracy");
+    assert_eq!(comparison["groups"][1]["name"], "pooling adaptive");
+    assert_eq!(comparison["groups"][1]["n"], 2);
+    assert!(comparison["pairs"][0]["sentence"].as_str().unwrap().contains("adaptive"));
+    let output = desk.train(&several);
+    assert_eq!(stderr(&output).matches("not trained again").count(), 4, "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(shown.starts_with("accuracy in %") && shown.contains("\npooling mean"), "{shown}");
+    let runs = ["run/mean/seed-0", "run/mean/seed-1", "run/adaptive/seed-0", "run/adaptive/seed-1"];
+    let compare = [&["compare"], &runs[..]].concat();
+    assert_eq!(stdout(&desk.bert(&compare)), shown);
+    assert_eq!(json(&desk.bert(&[&compare[..], &["--json"]].concat())), comparison);
+    desk.write("test.tsv", "the movie was great\tgood\na bad plot\tbad\nthe plot\tbad\n");
+    let on_test = [&compare[..], &["--data", "test.tsv", "--json"]].concat();
+    let rows = |bucket: &serde_json::Value| bucket["rows"].as_u64().unwrap();
+    let comparison = json(&desk.bert(&on_test));
+    assert_eq!(comparison["lengths"].as_array().unwrap().iter().map(rows).sum::<u64>(), 3);
+
+    // Seeds alone: there is one group.
+    let output = desk.train(&["--seed", "7", "--seeds", "2", "--out", "seeds"]);
+    assert!(stdout(&output).contains("\nall runs"), "{}", stderr(&output));
+    assert!(desk.path("seeds/cls/seed-8/report.json").exists());
+}
+
 #[test]
 fn a_text_may_begin_with_a_dash() {
     let desk = Desk::new();
@@ -231,4 +323,94 @@ fn help_teaches_with_examples() {
         assert!(output.status.success() && stdout(&output).contains("--model"), "{command}");
     }
     assert!(stdout(&desk.bert(&["--help"])).contains("bert train --model"));
+    assert!(stdout(&desk.bert(&["compare", "--help"])).contains("runs/*/seed-*"));
+}
+
+/// Two tasks on the same texts, from a run file to answers, alone and among others.
+#[test]
+fn several_tasks_from_a_run_file() {
+    let desk = Desk::new();
+    let rows = (0..40)
+        .map(|i| ["the movie was great\tgood\tO O O B-M\n", "a bad plot\tbad\tO B-M O\n"][i % 2]);
+    desk.write("rows.tsv", "text\tmood\ttags\n".to_owned() + &rows.collect::<String>());
+    let model = reference().join("tiny-bert");
+    let tasks = format!(
+        "model = {:?}\nepochs = 2\nlr = 1e-3\n\
+         [task.mood]\nkind = \"classify\"\ntrain = \"rows.tsv\"\ntext = [\"text\"]\nlabel = \"mood\"\npooling = \"adaptive\"\n\
+         [task.tags]\nkind = \"tag\"\ntrain = \"rows.tsv\"\ntokens = [\"text\"]\ntags = [\"tags\"]\n",
+        text(&model)
+    );
+    desk.write("tasks.toml", &tasks);
+    let train = ["train", "tasks.toml", "--out", "run", "--json"];
+    let report = json(&desk.bert(&[&train[..], &["--baselines", "train"]].concat()));
+    assert!(
+        report["dev"]["mood"]["accuracy"].is_f64() && report["dev"]["tags"]["f1"].is_f64(),
+        "{report}"
+    );
+    assert_eq!(report["comparisons"][1]["task"], "tags");
+    // The run file that was written gives the same run.
+    let again = json(&desk.bert(&["train", "run/run.toml", "--out", "again", "--json"]));
+    assert_eq!(again["dev"], report["dev"]);
+
+    let answer = json(&desk.bert(&["predict", "--model", "run", "--text", "a bad plot"]));
+    assert_eq!(answer["text"], "a bad plot");
+    assert!(answer["mood"]["probabilities"]["bad"].is_f64(), "{answer}");
+    assert_eq!(answer["tags"]["tokens"][1]["text"], "bad");
+    let both = json(&desk.bert(&["eval", "--model", "run", "--data", "rows.tsv", "--json"]));
+    assert!(
+        both["mood"]["accuracy"].is_f64() && both["tags"]["f1"].is_f64() && both["rows"] == 40,
+        "{both}"
+    );
+    let one = ["eval", "--model", "run", "--data", "rows.tsv", "--task", "mood", "--json"];
+    let one = json(&desk.bert(&one));
+    assert_eq!(one["accuracy"], both["mood"]["accuracy"]);
+
+    // One task by itself: its weights, and a model of its own.
+    let alone = ["predict", "--model", "run", "--task", "mood", "--text", "a bad plot"];
+    let weights = json(&desk.bert(&[&alone[..], &["--weights", "json"]].concat()));
+    assert_eq!(weights["weights"].as_array().unwrap().len(), 5, "{weights}");
+    assert_eq!(weights["probabilities"], answer["mood"]["probabilities"]);
+    assert!(
+        desk.bert(&["export", "--model", "run", "--task", "mood", "--out", "mood"])
+            .status
+            .success()
+    );
+    let mood = json(&desk.bert(&["eval", "--model", "mood", "--data", "rows.tsv", "--json"]));
+    assert_eq!(mood["accuracy"], one["accuracy"]);
+
+    let seeds =
+        ["train", "tasks.toml", "--seeds", "2", "--epochs", "1", "--out", "seeds", "--json"];
+    let comparison = json(&desk.bert(&seeds));
+    assert_eq!(comparison["groups"][0]["runs"].as_array().unwrap().len(), 2, "{comparison}");
+
+    for (arguments, expected) in [
+        (
+            &["train", "tasks.toml", "--pooling", "mean", "--out", "x"][..],
+            "--pooling belongs to a task",
+        ),
+        (
+            &["train", "--model", "m", "--train", "rows.tsv", "--baselines", "train", "--out", "x"],
+            "--baselines is for several tasks",
+        ),
+        (
+            &["predict", "--model", "run", "--task", "moods", "--text", "a"],
+            "has no task \"moods\": its tasks are mood, tags",
+        ),
+        (
+            &["predict", "--model", "run", "--task", "tags", "--text", "a"],
+            "task \"tags\" of kind tag is no classifier of texts by itself",
+        ),
+        (
+            &["predict", "--model", "run", "--weights", "json", "--text", "a"],
+            "say which one with --task NAME",
+        ),
+        (
+            &["eval", "--model", "mood", "--data", "rows.tsv", "--task", "mood"],
+            "is a model of one task: leave out --task mood",
+        ),
+    ] {
+        let output = desk.bert(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{}", stderr(&output));
+    }
 }

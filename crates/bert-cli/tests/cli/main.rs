@@ -62,7 +62,10 @@ impl Desk {
     /// Trains the tiny BERT on `train.tsv` for two epochs, unless `more` says otherwise.
     fn train(&self, more: &[&str]) -> Output {
         let model = reference().join("tiny-bert");
-        let mut arguments = vec!["train", "--train", "train.tsv", "--out", "run"];
+        let mut arguments = vec!["train", "--train", "train.tsv"];
+        if !more.contains(&"--out") {
+            arguments.extend(["--out", "run"]);
+        }
         if !more.contains(&"--epochs") {
             arguments.extend(["--epochs", "2"]);
         }

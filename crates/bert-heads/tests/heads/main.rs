@@ -5,6 +5,7 @@
 mod classifier;
 mod cross_entropy;
 mod losses;
+mod multi_head_pooling;
 mod multi_task;
 mod pooling;
 #[path = "../../../bert-core/tests/reference/mod.rs"]

@@ -242,18 +242,23 @@ fn learned_balance_by_hand() {
     assert_eq!(host(plain.objective(0, loss())), [3.0]);
 }
 
-/// Weights of a task's pooling are those of the texts it would pool; a task of tokens has none.
+/// A task by itself answers as it does among the others; with a projection or for every token it has no such model.
 #[test]
-fn pooling_weights_sum_to_one() {
+fn a_task_can_be_taken_out() {
     let (_, device) = devices().remove(0);
-    let mut tasks = [task("a", Some(PoolingKind::Adaptive), 2), task("b", None, 2)];
+    let mut tasks = [
+        task("a", Some(PoolingKind::Adaptive), 2),
+        task("b", None, 2),
+        task("c", Some(PoolingKind::Mean), 3),
+    ];
     tasks[0].layer_mixture = true;
+    tasks[0].input = TaskInput::Embedding(TaskEmbeddingKind::Diagonal);
+    tasks[2].projection = true;
     let model = multi_task(&tasks, &device);
     let input = input(&device);
-    let weights = model.pooling_weights(&input, 0).unwrap();
-    let sums = input.sequences.ranges().map(|range| weights.clone().slice(range).sum_dim(0));
-    for sum in sums.flat_map(host) {
-        assert!((sum - 1.0).abs() < 1e-5, "{sum}");
-    }
-    assert!(model.pooling_weights(&input, 1).is_none());
+    let alone = model.sequence_classifier(0).unwrap();
+    let expected = host(model.forward(&input, &[0], None).remove(0));
+    assert_close("logits", &host(alone.forward(&input, None)), &expected, 1e-6);
+    assert!(alone.task_embedding.is_some() && alone.layer_mixture.is_some());
+    assert!(model.sequence_classifier(1).is_none() && model.sequence_classifier(2).is_none());
 }

@@ -173,8 +173,9 @@ fn poolings_by_hand() {
     let even = [third, third, third, third, third, third, 1.0, 1.0];
     let first = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0];
     for (name, device) in devices() {
-        // (1 + 3 + 5) / 3 = 3, (4 - 2 + 1) / 3 = 1; attention and adaptive start as the mean.
-        for kind in [PoolingKind::Mean, PoolingKind::Attention, PoolingKind::Adaptive] {
+        // (1 + 3 + 5) / 3 = 3, (4 - 2 + 1) / 3 = 1; the learned ones start as the mean.
+        let multi_head = PoolingKind::MultiHead { heads: 2 };
+        for kind in [PoolingKind::Mean, PoolingKind::Attention, multi_head, PoolingKind::Adaptive] {
             let (pooled, weights) = by_hand(kind, &device);
             assert_close(&format!("{name}, {kind}"), &pooled, &[3.0, 1.0, 7.0, 9.0], 1e-6);
             assert_close(&format!("{name}, {kind} weights"), &weights, &even, 1e-6);
@@ -195,8 +196,19 @@ fn names_of_poolings_are_read_back() {
     }
     assert_eq!(
         "avg".parse::<PoolingKind>().unwrap_err().to_string(),
-        "unknown pooling \"avg\": expected cls, first, mean, max, attention or adaptive"
+        "unknown pooling \"avg\": expected cls, first, mean, max, attention, multi-head, multi-head=HEADS (HEADS from 1, \
+         for example multi-head=4) or adaptive"
     );
+    assert_eq!("multi-head".parse(), Ok(PoolingKind::MultiHead { heads: 4 }));
+    assert_eq!("multi-head=12".parse(), Ok(PoolingKind::MultiHead { heads: 12 }));
+    for name in ["multi-head=0", "multi-head=", "multi-head=x", "multi-head4", "max=2"] {
+        assert!(name.parse::<PoolingKind>().is_err(), "{name}");
+    }
+    for kind in PoolingKind::ALL {
+        let json = serde_json::to_string(&kind).unwrap();
+        assert_eq!(json, format!("\"{kind}\""));
+        assert_eq!(serde_json::from_str::<PoolingKind>(&json).unwrap(), kind);
+    }
 }
 
 proptest! {
@@ -206,23 +218,24 @@ proptest! {
     #[test]
     fn weights_sum_to_one(lengths in prop::collection::vec(1usize..9, 1..5), seed in 0u64..1000) {
         let (_, device) = devices().remove(0);
-        let config = BertConfig { hidden_size: 6, num_attention_heads: 2, ..BertConfig::default() };
+        let config = BertConfig { hidden_size: 12, num_attention_heads: 2, ..BertConfig::default() };
         let sequences = Sequences::from_lengths(&lengths);
         let mut stream = bert_kernels::random::Stream::new(seed, bert_kernels::random::Purpose::Sample, 0);
-        let values: Vec<f32> = (0..sequences.tokens() * 6).map(|_| stream.normal()).collect();
-        let hidden = Tensor::<2>::from_data(TensorData::new(values.clone(), [sequences.tokens(), 6]), &device);
+        let values: Vec<f32> = (0..sequences.tokens() * 12).map(|_| stream.normal()).collect();
+        let hidden = Tensor::<2>::from_data(TensorData::new(values.clone(), [sequences.tokens(), 12]), &device);
         for kind in PoolingKind::ALL {
             let pooling = bert_core::initialise(Pooling::new(kind, &config, seed, &device), "", seed, 1.0);
             let weights = host(pooling.weights(hidden.clone(), &sequences));
             let pooled = host(pooling.forward(hidden.clone(), &sequences));
             for (row, range) in sequences.ranges().enumerate() {
-                for dimension in 0..6 {
-                    let at = |token: usize| token * 6 + dimension;
+                for dimension in 0..12 {
+                    let at = |token: usize| token * 12 + dimension;
                     let sum: f32 = range.clone().map(|token| weights[at(token)]).sum();
                     prop_assert!((sum - 1.0).abs() < 1e-5, "{kind}: {sum}");
-                    if kind != PoolingKind::Cls {
+                    // `cls` and `multi-head` map what they pool.
+                    if !matches!(kind, PoolingKind::Cls | PoolingKind::MultiHead { .. }) {
                         let expected: f32 = range.clone().map(|t| weights[at(t)] * values[at(t)]).sum();
-                        prop_assert!((pooled[row * 6 + dimension] - expected).abs() < 1e-4, "{kind}");
+                        prop_assert!((pooled[row * 12 + dimension] - expected).abs() < 1e-4, "{kind}");
                     }
                 }
             }
@@ -233,9 +246,10 @@ proptest! {
 #[test]
 fn the_number_of_parameters_of_each_pooling() {
     let (_, device) = devices().remove(0);
-    let config = BertConfig { hidden_size: 6, num_attention_heads: 2, ..BertConfig::default() };
-    // A square map and its bias: 6 x 6 + 6 = 42; attention has a vector of 6 besides.
-    let expected = [42, 0, 0, 0, 48, 42];
+    let config = BertConfig { hidden_size: 12, num_attention_heads: 2, ..BertConfig::default() };
+    // A square map and its bias: 12 x 12 + 12 = 156; attention has a vector of 12 besides, multi-head four queries of 12 and
+    // a map of the values: 156 + 48 + 156.
+    let expected = [156, 0, 0, 0, 168, 360, 156];
     for (kind, expected) in PoolingKind::ALL.into_iter().zip(expected) {
         assert_eq!(Pooling::new(kind, &config, 0, &device).num_params(), expected, "{kind}");
     }

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod comparisons;
 mod multi_task;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;
 mod runs;
 mod steps;
 mod taggers;
+mod weights;
 mod words;
 
 use bert_core::EncoderInput;

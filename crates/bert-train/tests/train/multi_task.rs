@@ -407,7 +407,7 @@ fn task_embedding_adaptive_pooling_and_multi_task_in_one_model() {
 
         // One directory for each of the word embeddings that are read, which answer as before.
         let plain = dir.path().join("plain");
-        export(&out, &plain, &device).unwrap();
+        export(&out, None, &plain, &device).unwrap();
         let tasker = MultiTasker::load(&out, &device).unwrap();
         let text = [Example { text: "it was a bad plot".into(), pair: None, label: None, line: 1 }];
         let (whole, _) = tasker.predict(&text, 24, 8, &device).unwrap();

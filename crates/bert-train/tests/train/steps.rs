@@ -87,7 +87,7 @@ impl ModuleVisitor for Gradients {
 }
 
 /// Every parameter is in the graph. Zero is right for attention's key biases (softmax does not see them), and at the
-/// start for adaptive's bias and attention pooling's inner map, behind which stands a zero.
+/// start for adaptive's bias and the inner map of attention and multi-head pooling, behind which stands a zero.
 #[test]
 fn every_parameter_gets_a_gradient() {
     for (name, device) in devices() {
@@ -104,6 +104,8 @@ fn every_parameter_gets_a_gradient() {
                     || path.ends_with("Adaptive.linear.bias")
                     || path.ends_with("Attention.linear.weight")
                     || path.ends_with("Attention.linear.bias")
+                    || path.ends_with("MultiHead.linear.weight")
+                    || path.ends_with("MultiHead.linear.bias")
             };
             visitor.without.retain(|path| !expected(path));
             assert_eq!(visitor.without, Vec::<String>::new(), "{name}, {kind}");

@@ -362,7 +362,7 @@ fn a_tagger_may_have_a_task_embedding() {
     run(&config, &out, false, &device, &mut ()).unwrap();
     let tagger = Tagger::load(&out, &device).unwrap();
     assert!(tagger.model.task_embedding.is_some());
-    export(&out, &plain, &device).unwrap();
+    export(&out, None, &plain, &device).unwrap();
     let folded = Tagger::load(&plain, &device).unwrap();
     assert!(folded.model.task_embedding.is_none());
     let (encodings, _) = tagger.encode(&sentences(7), 16).unwrap();

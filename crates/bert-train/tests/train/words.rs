@@ -216,7 +216,7 @@ fn a_run_is_loaded_and_exported_with_the_same_logits() {
             assert_eq!(bits(&written[..79 * 32]), bits(&start[..79 * 32]));
             assert_ne!(written[79 * 32..], start[79 * 32..]);
 
-            export(&out, &exported, &device).unwrap();
+            export(&out, None, &exported, &device).unwrap();
             assert_close(name, &logits(&exported, &device), &logits(&out, &device), 1e-5);
             let plain = TextClassifier::load(&exported, &device).unwrap();
             assert!(plain.model.task_embedding.is_none());
@@ -236,7 +236,7 @@ fn a_run_is_loaded_and_exported_with_the_same_logits() {
             };
             assert_close(name, &vectors(&exported), &vectors(&out), 1e-5);
 
-            let error = export(&out, &exported, &device).unwrap_err();
+            let error = export(&out, None, &exported, &device).unwrap_err();
             assert!(error.is_bad_input() && error.to_string().contains("not empty"), "{error}");
         }
     }

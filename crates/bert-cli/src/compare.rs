@@ -1,0 +1,78 @@
+//! `bert compare`.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use bert_train::{Comparison, TrainedModel, compare};
+use clap::Args;
+
+use crate::{
+    Failure,
+    arguments::{LabelledColumns, Running},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  # runs that differ in nothing but the seed are one group; groups are compared seed by seed
+  bert compare runs/mean/seed-0 runs/mean/seed-1 runs/adaptive/seed-0 runs/adaptive/seed-1
+
+  # the same models on data that no run has seen
+  bert compare runs/*/seed-* --data test.tsv
+
+`bert train --pooling mean,adaptive --seeds 5 --out runs` trains such runs and ends with this comparison.";
+
+/// Say which of several trainings is better, and whether that is more than chance.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Compare {
+    /// Directories that `bert train` wrote
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Labelled rows to measure the models on [default: what each run said of its dev rows]
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    columns: LabelledColumns,
+    #[command(flatten)]
+    running: Running,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Compare {
+    /// Compares.
+    pub fn run(self) -> Result<(), Failure> {
+        let comparison = match &self.data {
+            None => compare(&self.runs, None)?,
+            Some(data) => {
+                let device = self.running.device()?;
+                let score = |run: &Path| {
+                    TrainedModel::load(run, &device)?.score(
+                        data,
+                        self.columns.format,
+                        &|own| self.columns.or(own),
+                        self.running.max_length,
+                        self.running.batch_size,
+                        &device,
+                    )
+                };
+                compare(&self.runs, Some(&score))?
+            }
+        };
+        print(&comparison, self.json)
+    }
+}
+
+/// Prints a comparison on standard output.
+pub fn print(comparison: &Comparison, as_json: bool) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if as_json {
+        writeln!(out, "{}", serde_json::to_string(comparison).map_err(io::Error::from)?)?;
+    } else {
+        write!(out, "{comparison}")?;
+    }
+    Ok(())
+}

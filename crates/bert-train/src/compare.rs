@@ -1,0 +1,228 @@
+//! Runs against runs: which settings are better, and by more than chance.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
+
+use toml::Value;
+
+use crate::{
+    comparison::{ComparedRun, Comparison, Group, LengthBucket, Pair},
+    error::{Error, Result},
+    finished_run::{AnsweredRow, Score, run_score, run_settings},
+    statistics::{SignTest, Summary},
+};
+
+/// Compares finished runs by their main scores on dev; runs that differ in nothing but the seed are one group.
+///
+/// `score` gives another score of a run's model, such as that on other data.
+///
+/// # Errors
+/// [`Error::FewRuns`] for fewer than two; where a directory holds no run or one that has not come to its end; where two
+/// runs are the same but for their directories, or were measured on different rows.
+pub fn compare(
+    runs: &[PathBuf],
+    score: Option<&dyn Fn(&Path) -> Result<Score>>,
+) -> Result<Comparison> {
+    if runs.len() < 2 {
+        return Err(Error::FewRuns { got: runs.len() });
+    }
+    compare_runs(runs, score)
+}
+
+/// [`compare`], which may be of one run.
+pub(crate) fn compare_runs(
+    runs: &[PathBuf],
+    score: Option<&dyn Fn(&Path) -> Result<Score>>,
+) -> Result<Comparison> {
+    let runs: Vec<Run> = runs
+        .iter()
+        .map(|path| {
+            let mut settings = BTreeMap::new();
+            flatten("", run_settings(path)?, &mut settings);
+            let seed = settings.remove("seed").and_then(|seed| seed.parse().ok()).unwrap_or(0);
+            let rows_of = match (score, settings.contains_key("dev")) {
+                (None, false) => Some(seed),
+                _ => None,
+            };
+            let score = score.map_or_else(|| run_score(path), |score| score(path))?;
+            Ok(Run { path: path.clone(), settings, seed, rows_of, score })
+        })
+        .collect::<Result<_>>()?;
+    check_rows(&runs)?;
+    let groups = groups(&runs)?;
+    let pairs = (0..groups.len())
+        .flat_map(|first| (first + 1..groups.len()).map(move |second| (first, second)))
+        .map(|(first, second)| pair(&groups[first], &groups[second]))
+        .collect();
+    Ok(Comparison {
+        metric: runs[0].score.metric.clone(),
+        lengths: lengths(&groups),
+        pairs,
+        groups: groups.iter().map(group).collect(),
+    })
+}
+
+/// A run with all that it is compared by.
+struct Run {
+    path: PathBuf,
+    /// All that was set but the seed, as text.
+    settings: BTreeMap<String, String>,
+    seed: u64,
+    /// The seed, where it decided which rows were held out for dev.
+    rows_of: Option<u64>,
+    score: Score,
+}
+
+/// Runs that differ in nothing but the seed.
+struct Seeds<'a> {
+    name: String,
+    runs: Vec<&'a Run>,
+}
+
+/// The values of a table under dotted keys.
+fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Table(table) => flatten(&format!("{key}."), table, into),
+            Value::String(text) => drop(into.insert(key, text)),
+            other => drop(into.insert(key, other.to_string())),
+        }
+    }
+}
+
+/// Refuses runs that were not measured on the same rows; where rows were held out, those of one seed.
+fn check_rows(runs: &[Run]) -> Result<()> {
+    let rows = |run: &Run| {
+        let rows = run.score.rows.iter().map(|row| (row.row, row.gold.clone()));
+        (run.score.metric.clone(), rows.collect::<Vec<_>>())
+    };
+    let mut first_of: HashMap<Option<u64>, &Run> = HashMap::new();
+    for run in runs {
+        let first = first_of.entry(run.rows_of).or_insert(run);
+        let is_same_kind = runs[0].rows_of.is_some() == run.rows_of.is_some();
+        let other = if is_same_kind { *first } else { &runs[0] };
+        if !is_same_kind || rows(other) != rows(run) {
+            return Err(Error::DevRows { first: other.path.clone(), second: run.path.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The runs by what differs between them, in the order of their first ones.
+fn groups(runs: &[Run]) -> Result<Vec<Seeds<'_>>> {
+    let keys: BTreeSet<&String> = runs.iter().flat_map(|run| run.settings.keys()).collect();
+    let differing: Vec<&String> = keys
+        .into_iter()
+        .filter(|key| runs.iter().any(|run| run.settings.get(*key) != runs[0].settings.get(*key)))
+        .collect();
+    let name = |run: &Run| match &differing[..] {
+        [] => "all runs".to_owned(),
+        keys => {
+            let parts = keys.iter().map(|key| match run.settings.get(*key) {
+                Some(value) => format!("{key} {value}"),
+                None => format!("no {key}"),
+            });
+            parts.collect::<Vec<_>>().join(", ")
+        }
+    };
+    let mut groups: Vec<Seeds<'_>> = vec![];
+    for run in runs {
+        let name = name(run);
+        match groups.iter_mut().find(|group| group.name == name) {
+            None => groups.push(Seeds { name, runs: vec![run] }),
+            Some(group) => {
+                if let Some(same) = group.runs.iter().find(|other| other.seed == run.seed) {
+                    return Err(Error::SameRun {
+                        first: same.path.clone(),
+                        second: run.path.clone(),
+                        seed: run.seed,
+                    });
+                }
+                group.runs.push(run);
+            }
+        }
+    }
+    Ok(groups)
+}
+
+fn group(seeds: &Seeds<'_>) -> Group {
+    let values: Vec<f64> = seeds.runs.iter().map(|run| run.score.value).collect();
+    let majority: Option<Vec<f64>> = seeds.runs.iter().map(|run| run.score.majority()).collect();
+    let not_above = majority.map(|majority| {
+        values.iter().zip(majority).filter(|(value, majority)| *value <= majority).count()
+    });
+    Group {
+        name: seeds.name.clone(),
+        summary: Summary::new(&values).expect("a group has a run"), // INVARIANT: groups are made around one
+        not_above_majority: not_above,
+        runs: seeds
+            .runs
+            .iter()
+            .map(|run| ComparedRun {
+                path: run.path.clone(),
+                seed: run.seed,
+                value: run.score.value,
+            })
+            .collect(),
+    }
+}
+
+/// Two groups, seed by seed.
+fn pair(first: &Seeds<'_>, second: &Seeds<'_>) -> Pair {
+    let other = |run: &Run| second.runs.iter().find(|other| other.seed == run.seed);
+    let pairs: Vec<(&Score, &Score)> =
+        first.runs.iter().filter_map(|run| Some((&run.score, &other(run)?.score))).collect();
+    let differences: Vec<f64> = pairs.iter().map(|(one, other)| one.value - other.value).collect();
+    let has_labels = pairs.iter().all(|(one, _)| one.majority().is_some());
+    let sign_test = (has_labels && !pairs.is_empty()).then(|| {
+        let rows = pairs.iter().flat_map(|(one, other)| one.rows.iter().zip(&other.rows));
+        let alone = |one: bool| {
+            let is = |(first, second): &(&AnsweredRow, &AnsweredRow)| {
+                first.is_right() == one && second.is_right() != one
+            };
+            rows.clone().filter(is).count() as u64
+        };
+        SignTest::new(alone(true), alone(false))
+    });
+    Pair::new(&first.name, &second.name, &differences, sign_test)
+}
+
+/// How many lengths there are, about the same number of rows in each.
+const BUCKETS: usize = 4;
+
+/// The share of right answers by the length of the text; empty where rows have no single label.
+fn lengths(groups: &[Seeds<'_>]) -> Vec<LengthBucket> {
+    let runs = || groups.iter().flat_map(|group| &group.runs);
+    if runs().any(|run| run.score.majority().is_none()) {
+        return vec![];
+    }
+    let mut tokens: Vec<usize> =
+        runs().flat_map(|run| &run.score.rows).map(|row| row.tokens).collect();
+    tokens.sort_unstable();
+    // The longest of each quarter; quarters that end alike are one.
+    let mut ends: Vec<usize> =
+        (1..=BUCKETS).map(|part| tokens[(tokens.len() * part).div_ceil(BUCKETS) - 1]).collect();
+    ends.dedup();
+    let mut from = tokens[0];
+    let number_of_runs = runs().count();
+    ends.into_iter()
+        .map(|to| {
+            let is_in = |row: &&AnsweredRow| (from..=to).contains(&row.tokens);
+            let rows = tokens.iter().filter(|tokens| (from..=to).contains(tokens)).count();
+            let accuracy = |group: &Seeds<'_>| {
+                let rows = group.runs.iter().flat_map(|run| &run.score.rows).filter(is_in);
+                let (right, all) = rows.fold((0, 0), |(right, all), row| {
+                    (right + usize::from(row.is_right()), all + 1)
+                });
+                (all > 0).then(|| right as f64 / all as f64)
+            };
+            let accuracies = groups.iter().map(accuracy).collect();
+            let bucket = LengthBucket { from, to, rows: rows / number_of_runs, accuracies };
+            from = to + 1;
+            bucket
+        })
+        .collect()
+}

@@ -1,0 +1,185 @@
+//! What a run leaves for those who compare it: its score and its answers on the dev rows.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bert_core::write_atomically;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    error::{Error, Result},
+    metrics::TaggingMetrics,
+    run::{RUN_FILE, RunReport},
+};
+
+/// The report of a run, written last: where it is, the run has come to its end.
+pub(crate) const REPORT_FILE: &str = "report.json";
+
+/// What the best model of a run says of each dev row.
+pub(crate) const PREDICTIONS_FILE: &str = "predictions.jsonl";
+
+/// What a model says of a labelled row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredRow {
+    /// The line of the file on which the row starts, from 1.
+    pub row: usize,
+    /// The truth.
+    pub gold: RowAnswer,
+    /// The model's answer.
+    pub predicted: RowAnswer,
+    /// The tokens of its text, after it was cut.
+    pub tokens: usize,
+}
+
+/// What a row is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RowAnswer {
+    /// The label of a text.
+    Label(String),
+    /// The tags of its words.
+    Tags(Vec<String>),
+}
+
+/// The main score of a model and, where it is made of them, its answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Score {
+    /// What is measured, by the name of its key.
+    pub metric: String,
+    /// The fraction.
+    pub value: f64,
+    /// The rows that were measured on.
+    pub rows: Vec<AnsweredRow>,
+}
+
+impl Score {
+    /// The main score of these answers: accuracy of labels, F1 of tags.
+    pub(crate) fn of_rows(rows: Vec<AnsweredRow>) -> Self {
+        let tags = rows.iter().map(|row| Some((row.gold.tags()?, row.predicted.tags()?)));
+        let (metric, value) = match tags.collect::<Option<(Vec<_>, Vec<_>)>>() {
+            Some((gold, predicted)) => ("f1", TaggingMetrics::new(&gold, &predicted, 0.0).f1),
+            None => {
+                let right = rows.iter().filter(|row| row.is_right()).count();
+                ("accuracy", right as f64 / rows.len() as f64)
+            }
+        };
+        Self { metric: metric.to_owned(), value, rows }
+    }
+
+    /// What always answering the commonest label would score; `None` where rows have no single label.
+    pub(crate) fn majority(&self) -> Option<f64> {
+        let mut labels: Vec<&str> =
+            self.rows.iter().map(|row| row.gold.label()).collect::<Option<_>>()?;
+        labels.sort_unstable();
+        let most = labels.chunk_by(|one, other| one == other).map(<[_]>::len).max()?;
+        Some(most as f64 / labels.len() as f64)
+    }
+}
+
+impl RowAnswer {
+    /// The label, where it is one.
+    pub(crate) fn label(&self) -> Option<&str> {
+        match self {
+            Self::Label(label) => Some(label),
+            Self::Tags(_) => None,
+        }
+    }
+
+    /// The tags, where it is some.
+    fn tags(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Label(_) => None,
+            Self::Tags(tags) => Some(tags.iter().map(String::as_str).collect()),
+        }
+    }
+}
+
+impl AnsweredRow {
+    pub(crate) fn is_right(&self) -> bool {
+        self.gold == self.predicted
+    }
+}
+
+/// The report as it is written down.
+#[derive(Serialize)]
+struct Report<'a> {
+    metric: &'static str,
+    value: f64,
+    #[serde(flatten)]
+    report: &'a RunReport,
+}
+
+/// The main score of a report that was written down.
+#[derive(Deserialize)]
+struct MainScore {
+    metric: String,
+    value: f64,
+}
+
+/// Writes what a run has come to.
+pub(crate) fn save_finished_run(
+    out: &Path,
+    report: &RunReport,
+    rows: &[AnsweredRow],
+) -> Result<()> {
+    let json = |value: serde_json::Result<String>| {
+        value.expect("plain values under string keys") // INVARIANT: they are numbers, strings and lists of strings
+    };
+    let lines: String = rows.iter().map(|row| json(serde_json::to_string(row)) + "\n").collect();
+    write_atomically(out.join(PREDICTIONS_FILE), lines.as_bytes())?;
+    let metrics = &report.dev;
+    let report = Report { metric: metrics.main_name(), value: metrics.main(), report };
+    let report = json(serde_json::to_string_pretty(&report)) + "\n";
+    Ok(write_atomically(out.join(REPORT_FILE), report.as_bytes())?)
+}
+
+/// Whether the run in `dir` has come to its end.
+pub(crate) fn is_finished(dir: &Path) -> bool {
+    dir.join(REPORT_FILE).exists()
+}
+
+/// The settings that a run wrote down.
+///
+/// # Errors
+/// [`Error::NoRun`] where there is none, [`Error::RunRecord`] where it can't be read.
+pub(crate) fn run_settings(dir: &Path) -> Result<toml::Table> {
+    let path = dir.join(RUN_FILE);
+    if !path.exists() {
+        return Err(Error::NoRun { path: dir.into() });
+    }
+    toml::from_str(&read(&path)?)
+        .map_err(|error| Error::RunRecord { path, reason: error.message().to_owned() })
+}
+
+/// The score of the best model of the run in `dir`, on its dev rows.
+///
+/// # Errors
+/// [`Error::RunUnfinished`] where the run has not come to its end, [`Error::RunRecord`] where its files are damaged.
+pub(crate) fn run_score(dir: &Path) -> Result<Score> {
+    if !is_finished(dir) {
+        return Err(Error::RunUnfinished { path: dir.into() });
+    }
+    let path = dir.join(REPORT_FILE);
+    let MainScore { metric, value } = parse(&path, &read(&path)?)?;
+    let path = dir.join(PREDICTIONS_FILE);
+    let lines = match path.exists() {
+        true => read(&path)?,
+        false => String::new(),
+    };
+    let rows = lines.lines().map(|line| parse(&path, line)).collect::<Result<_>>()?;
+    Ok(Score { metric, value, rows })
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })
+}
+
+fn parse<T: DeserializeOwned>(path: &PathBuf, json: &str) -> Result<T> {
+    let refuse = |error: serde_json::Error| Error::RunRecord {
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    serde_json::from_str(json).map_err(refuse)
+}

@@ -1,0 +1,154 @@
+//! The same training with several poolings and seeds, compared at the end.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bert_core::BertConfig;
+use bert_heads::PoolingKind;
+use burn::tensor::Device;
+
+use crate::{
+    baselines::Baselines,
+    compare::compare_runs,
+    comparison::Comparison,
+    error::{Error, Result},
+    fine_tune::Observer,
+    finished_run::is_finished,
+    model_dir::checked_pooling,
+    multi_task_config::MultiTaskConfig,
+    multi_task_run::run_tasks,
+    run::{RUN_FILE, check_out, run},
+    run_config::RunConfig,
+    sentences::Sentences,
+};
+
+/// Trains as `config` says, once with each of `poolings` and each of `seeds` seeds from its own, and compares the runs.
+///
+/// Each goes into `out/POOLING/seed-K`, those of taggers, which pool nothing, into `out/seed-K`. A run that has come to its
+/// end there already is not trained again, unless `overwrite` says so; one that was broken off begins anew.
+///
+/// # Errors
+/// As [`run`], for every run before the first of them begins.
+///
+/// # Panics
+/// When there is no pooling or no seed.
+pub fn run_seeds(
+    config: &RunConfig,
+    poolings: &[PoolingKind],
+    seeds: usize,
+    out: &Path,
+    overwrite: bool,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Comparison> {
+    assert!(!poolings.is_empty() && seeds > 0, "at least one pooling and one seed are expected");
+    config.recipe.check()?;
+    let is_tagger = Sentences::are_in(&config.train, config.format, &config.columns);
+    if let Some(pooling) = poolings.iter().find(|kind| **kind != PoolingKind::default())
+        && is_tagger
+    {
+        return Err(Error::PoolingOfTokens { path: config.train.clone(), pooling: *pooling });
+    }
+    let encoder = BertConfig::load(&config.model)?;
+    let mut planned = vec![];
+    for (i, &pooling) in poolings.iter().enumerate() {
+        if poolings[..i].contains(&pooling) {
+            continue;
+        }
+        checked_pooling(pooling, &encoder)?;
+        let folder = if is_tagger { out.to_owned() } else { out.join(pooling.to_string()) };
+        for seed in (0..seeds as u64).map(|more| config.recipe.seed.wrapping_add(more)) {
+            let mut config = RunConfig { pooling, ..config.clone() };
+            config.recipe.seed = seed;
+            let out = folder.join(format!("seed-{seed}"));
+            planned
+                .push(Planned::new(config.to_toml()?, out, &config.model, overwrite)?.with(config));
+        }
+    }
+    train_planned(planned, observer, |config, out, overwrite, observer| {
+        run(config, out, overwrite, device, observer).map(drop)
+    })
+}
+
+/// Trains several tasks as `config` says, once with each of `seeds` seeds from its own, and compares the runs; each goes into
+/// `out/seed-K`, as [`run_seeds`] has it.
+///
+/// # Errors
+/// As [`run_tasks`].
+///
+/// # Panics
+/// When there is no seed.
+pub fn run_task_seeds(
+    config: &MultiTaskConfig,
+    seeds: usize,
+    out: &Path,
+    overwrite: bool,
+    baselines: &Baselines,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<Comparison> {
+    assert!(seeds > 0, "at least one seed is expected");
+    config.recipe().check()?;
+    let mut planned = vec![];
+    for seed in (0..seeds as u64).map(|more| config.recipe.seed.wrapping_add(more)) {
+        let mut config = config.clone();
+        config.recipe.seed = seed;
+        let out = out.join(format!("seed-{seed}"));
+        planned.push(Planned::new(config.to_toml()?, out, &config.model, overwrite)?.with(config));
+    }
+    train_planned(planned, observer, |config, out, overwrite, observer| {
+        run_tasks(config, out, overwrite, baselines, device, observer).map(drop)
+    })
+}
+
+/// A run that is to be made, and what its directory holds.
+struct Planned<C> {
+    config: C,
+    out: PathBuf,
+    /// Whether the directory holds a run of the same settings.
+    is_same: bool,
+    /// Whether that has come to its end.
+    is_done: bool,
+    overwrite: bool,
+}
+
+impl Planned<()> {
+    /// Refuses a directory that the run may not be written to.
+    fn new(run_file: String, out: PathBuf, model: &Path, overwrite: bool) -> Result<Self> {
+        let is_same = fs::read_to_string(out.join(RUN_FILE)).is_ok_and(|own| own == run_file);
+        if !is_same {
+            check_out(&out, model, overwrite)?;
+        }
+        let is_done = is_same && !overwrite && is_finished(&out);
+        Ok(Self { config: (), out, is_same, is_done, overwrite })
+    }
+
+    fn with<C>(self, config: C) -> Planned<C> {
+        let Self { out, is_same, is_done, overwrite, .. } = self;
+        Planned { config, out, is_same, is_done, overwrite }
+    }
+}
+
+/// Makes the runs that are not there yet, and compares all.
+fn train_planned<C>(
+    planned: Vec<Planned<C>>,
+    observer: &mut dyn Observer,
+    mut run: impl FnMut(&C, &Path, bool, &mut dyn Observer) -> Result<()>,
+) -> Result<Comparison> {
+    let count = planned.len();
+    for (number, planned) in (1..).zip(&planned) {
+        let Planned { config, out, is_same, is_done, overwrite } = planned;
+        let dir = out.display();
+        if *is_done {
+            observer
+                .notice(&format!("run {number} of {count}: {dir} is finished, not trained again"));
+            continue;
+        }
+        observer.notice(&format!("run {number} of {count}: {dir}"));
+        run(config, out, *overwrite || *is_same, observer)?;
+    }
+    let runs: Vec<_> = planned.into_iter().map(|planned| planned.out).collect();
+    compare_runs(&runs, None)
+}

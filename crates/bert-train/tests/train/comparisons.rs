@@ -1,0 +1,341 @@
+//! Several runs, and what they come to side by side.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bert_heads::PoolingKind;
+use bert_train::{
+    Comparison, Error, Observer, Recipe, RunConfig, TrainedModel, compare, run, run_seeds,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    examples,
+    reference::{devices, folder},
+};
+
+/// A run on 40 texts, measured on 20 others.
+fn config(dir: &Path) -> RunConfig {
+    let row = |e: &bert_train::Example| format!("{}\t{}\n", e.text, e.label.as_ref().unwrap());
+    let rows: Vec<String> = examples(60).iter().map(row).collect();
+    fs::write(dir.join("train.tsv"), rows[..40].concat()).unwrap();
+    fs::write(dir.join("dev.tsv"), rows[40..].concat()).unwrap();
+    RunConfig {
+        dev: Some(dir.join("dev.tsv")),
+        max_length: Some(16),
+        recipe: Recipe { epochs: 2, learning_rate: 2e-3, batch_size: 8, ..Recipe::default() },
+        ..RunConfig::new(folder().join("tiny-bert"), dir.join("train.tsv"))
+    }
+}
+
+#[derive(Default)]
+struct Notices(Vec<String>);
+
+impl Observer for Notices {
+    fn notice(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
+}
+
+const POOLINGS: [PoolingKind; 2] = [PoolingKind::Mean, PoolingKind::MultiHead { heads: 4 }];
+
+#[test]
+fn several_poolings_and_seeds_are_trained_once_and_compared() {
+    let (_, device) = devices().remove(0);
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path());
+    let out = dir.path().join("runs");
+    let start = |overwrite: bool| {
+        let mut notices = Notices::default();
+        let comparison =
+            run_seeds(&config, &POOLINGS, 2, &out, overwrite, &device, &mut notices).unwrap();
+        let skipped = notices.0.iter().filter(|notice| notice.contains("not trained again"));
+        (comparison, skipped.count())
+    };
+    let (first, skipped) = start(false);
+    assert_eq!(skipped, 0);
+    let names: Vec<&str> = first.groups.iter().map(|group| group.name.as_str()).collect();
+    assert_eq!(names, ["pooling mean", "pooling multi-head=4"]);
+    let seeds: Vec<u64> = first.groups[1].runs.iter().map(|run| run.seed).collect();
+    assert_eq!(seeds, [0, 1]);
+    assert_eq!((first.pairs.len(), first.pairs[0].seeds), (1, 2));
+    assert_eq!(first.lengths.iter().map(|bucket| bucket.rows).sum::<usize>(), 20);
+
+    // What each run scored is in its directory, and a single run gives the same.
+    let last = out.join("multi-head=4/seed-1");
+    assert_eq!(first.groups[1].runs[1].path, last);
+    let report: Value = json_of(&last.join("report.json"));
+    assert_eq!(report["metric"], "accuracy");
+    assert_eq!(report["value"], first.groups[1].runs[1].value);
+    assert_eq!(report["value"], report["dev"]["accuracy"]);
+
+    // Nothing is trained twice; what was broken off is, with the same result.
+    let (again, skipped) = start(false);
+    assert_eq!((again, skipped), (first.clone(), 4));
+    fs::remove_file(last.join("report.json")).unwrap();
+    fs::remove_file(last.join("model.safetensors")).unwrap();
+    let (again, skipped) = start(false);
+    assert_eq!((again, skipped), (first.clone(), 3));
+    assert!(last.join("model.safetensors").exists());
+    let (again, skipped) = start(true);
+    assert_eq!((again, skipped), (first, 0));
+
+    // Other settings do not replace a run unless told.
+    let other = RunConfig { max_length: Some(12), ..config.clone() };
+    let error = run_seeds(&other, &POOLINGS, 2, &out, false, &device, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::OutNotEmpty { .. }), "{error}");
+}
+
+fn json_of(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// What cannot be run is refused before the first of the runs.
+#[test]
+fn a_pooling_that_does_not_fit_stops_all_before_the_first() {
+    let (_, device) = devices().remove(0);
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path());
+    let out = dir.path().join("runs");
+    let poolings = [PoolingKind::Mean, PoolingKind::MultiHead { heads: 5 }];
+    let error = run_seeds(&config, &poolings, 1, &out, false, &device, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::PoolingHeads { heads: 5, hidden_size: 32 }), "{error}");
+    fs::write(dir.path().join("tags.conll"), "the\tO\nmovie\tB-X\n\n".repeat(20)).unwrap();
+    let tags = RunConfig { train: dir.path().join("tags.conll"), dev: None, ..config };
+    let error = run_seeds(&tags, &POOLINGS[1..], 1, &out, false, &device, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::PoolingOfTokens { .. }), "{error}");
+    assert!(!out.exists());
+}
+
+/// Rows that a seed holds out are compared with those of the same seed; taggers are compared by F1.
+#[test]
+fn runs_without_a_dev_file_and_taggers() {
+    let (_, device) = devices().remove(0);
+    let dir = TempDir::new().unwrap();
+    let texts = RunConfig { dev: None, dev_fraction: Some(0.3), ..config(dir.path()) };
+    let out = dir.path().join("texts");
+    let comparison =
+        run_seeds(&texts, &[PoolingKind::Mean, PoolingKind::Max], 2, &out, false, &device, &mut ());
+    let comparison = comparison.unwrap();
+    assert_eq!(comparison.pairs[0].seeds, 2);
+    let held_out =
+        |seed: &str| fs::read_to_string(out.join(seed).join("predictions.jsonl")).unwrap();
+    let rows = |text: String| -> Vec<Value> {
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.map(|line| line["row"].clone()).collect()
+    };
+    assert_ne!(rows(held_out("mean/seed-0")), rows(held_out("mean/seed-1")));
+    assert_eq!(rows(held_out("mean/seed-0")), rows(held_out("max/seed-0")));
+    // Other shares of the rows are other rows.
+    let other = RunConfig { dev_fraction: Some(0.4), ..texts };
+    let single = dir.path().join("other");
+    run(&other, &single, false, &device, &mut ()).unwrap();
+    let error = compare(&[out.join("mean/seed-0"), single], None).unwrap_err();
+    assert!(matches!(error, Error::DevRows { .. }), "{error}");
+
+    let sentence = "the\tO\nmovie\tB-X\nplot\tI-X\n\na\tO\nfilm\tB-X\n\n";
+    fs::write(dir.path().join("tags.conll"), sentence.repeat(15)).unwrap();
+    let tags = RunConfig { train: dir.path().join("tags.conll"), ..other };
+    let out = dir.path().join("tags");
+    let comparison =
+        run_seeds(&tags, &[PoolingKind::Cls], 2, &out, false, &device, &mut ()).unwrap();
+    assert_eq!(comparison.metric, "f1");
+    assert_eq!(comparison.groups[0].name, "all runs");
+    assert_eq!((comparison.pairs.len(), comparison.lengths.len()), (0, 0));
+    assert_eq!(comparison.groups[0].not_above_majority, None);
+    let report = json_of(&out.join("seed-1/report.json"));
+    assert_eq!(report["value"], report["dev"]["f1"]);
+}
+
+/// The answers that a run writes are those of its model, on its dev rows and on other data.
+#[test]
+fn answers_are_those_of_the_model() {
+    let (_, device) = devices().remove(0);
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path());
+    let out = dir.path().join("run");
+    let report = run(&config, &out, false, &device, &mut ()).unwrap();
+    let model = TrainedModel::load(&out, &device).unwrap();
+    let score = |path: &str| {
+        model.score(&dir.path().join(path), None, &Clone::clone, None, 4, &device).unwrap()
+    };
+    let dev = score("dev.tsv");
+    assert_eq!((dev.metric.as_str(), dev.value), ("accuracy", report.dev.main()));
+    let written = fs::read_to_string(out.join("predictions.jsonl")).unwrap();
+    let lines: Vec<String> =
+        dev.rows.iter().map(|row| serde_json::to_string(row).unwrap()).collect();
+    assert_eq!(written.lines().collect::<Vec<_>>(), lines);
+    let first: Value = serde_json::from_str(&lines[0]).unwrap();
+    let text = fs::read_to_string(dir.path().join("dev.tsv")).unwrap();
+    let words = text.lines().next().unwrap().split(['\t', ' ']).count() - 1;
+    assert_eq!(first["row"], 1);
+    assert_eq!(first["gold"], text.lines().next().unwrap().split('\t').nth(1).unwrap());
+    // Each word is a token, and there are [CLS] and [SEP].
+    assert_eq!(first["tokens"], words + 2);
+    assert_eq!(score("train.tsv").rows.len(), 40);
+}
+
+/// A run as it is written down: its rows are (gold, predicted, tokens).
+fn write_run(dir: &Path, settings: &str, rows: &[(&str, &str, usize)]) -> PathBuf {
+    fs::create_dir_all(dir).unwrap();
+    let head = "model = \"m\"\ntrain = \"t\"\ndev = \"d\"\n";
+    fs::write(dir.join("run.toml"), format!("{head}{settings}\n")).unwrap();
+    let right = rows.iter().filter(|(gold, predicted, _)| gold == predicted).count();
+    let value = right as f64 / rows.len() as f64;
+    let report = json!({ "metric": "accuracy", "value": value, "dev": { "accuracy": value } });
+    fs::write(dir.join("report.json"), report.to_string()).unwrap();
+    let lines: String = rows
+        .iter()
+        .enumerate()
+        .map(|(row, (gold, predicted, tokens))| {
+            let row = row + 1;
+            json!({ "row": row, "gold": gold, "predicted": predicted, "tokens": tokens })
+                .to_string()
+                + "\n"
+        })
+        .collect();
+    fs::write(dir.join("predictions.jsonl"), lines).unwrap();
+    dir.to_owned()
+}
+
+/// Eight rows, two of each length; `wrong` are answered wrongly.
+fn rows(wrong: &[usize]) -> Vec<(&'static str, &'static str, usize)> {
+    (0..8)
+        .map(|row| {
+            let gold = ["a", "b"][usize::from(row >= 5)];
+            let predicted = if wrong.contains(&row) { "c" } else { gold };
+            (gold, predicted, 3 + 2 * (row / 2))
+        })
+        .collect()
+}
+
+/// Two settings with three seeds each, written by hand.
+fn by_hand(dir: &Path) -> Comparison {
+    let wrong: [(&str, &[usize]); 6] = [
+        ("lr = 0.1\nseed = 0", &[0]),
+        ("lr = 0.1\nseed = 1", &[0, 7]),
+        ("lr = 0.1\nseed = 2", &[]),
+        ("lr = 0.2\nseed = 0", &[0, 6, 7]),
+        ("lr = 0.2\nseed = 1", &[1, 6, 7]),
+        ("lr = 0.2\nseed = 2", &[6, 7]),
+    ];
+    let runs: Vec<PathBuf> = wrong
+        .iter()
+        .enumerate()
+        .map(|(i, (settings, wrong))| write_run(&dir.join(i.to_string()), settings, &rows(wrong)))
+        .collect();
+    compare(&runs, None).unwrap()
+}
+
+#[test]
+fn a_comparison_by_hand() {
+    let dir = TempDir::new().unwrap();
+    let comparison = by_hand(dir.path());
+    let [first, second] = &comparison.groups[..] else { panic!("{comparison:?}") };
+    assert_eq!((first.name.as_str(), second.name.as_str()), ("lr 0.1", "lr 0.2"));
+    // Right of eight: 7, 6, 8 and 5, 5, 6; always answering "a" has 5.
+    assert_eq!((first.summary.mean, first.summary.median), (0.875, 0.875));
+    assert!((first.summary.sd.unwrap() - 0.125).abs() < 1e-12);
+    assert_eq!((second.summary.min, second.summary.max), (0.625, 0.75));
+    assert_eq!((first.not_above_majority, second.not_above_majority), (Some(0), Some(2)));
+
+    // Differences 2/8, 1/8, 2/8: mean 5/24, sd sqrt(3)/24, so that t = 5 with 2 degrees of freedom.
+    let pair = &comparison.pairs[0];
+    assert!((pair.difference.unwrap() - 5.0 / 24.0).abs() < 1e-12);
+    let test = pair.t_test.unwrap();
+    // scipy.stats.ttest_rel([7/8, 6/8, 1], [5/8, 5/8, 6/8]).pvalue
+    assert!((test.p - 0.03774955135062365).abs() < 1e-10, "{test:?}");
+    // Only the first is right on rows 6 and 7; 1 and 6; 6 and 7; only the second on row 0 of seed 1.
+    let signs = pair.sign_test.unwrap();
+    assert_eq!((signs.first, signs.second), (6, 1));
+    // 2 * (1 + 7) / 2^7
+    assert!((signs.p - 0.125).abs() < 1e-12);
+
+    // The quarters end at 3, 5, 7 and 9 tokens.
+    let lengths: Vec<_> = comparison
+        .lengths
+        .iter()
+        .map(|b| (b.from, b.to, b.rows, b.accuracies[0].unwrap(), b.accuracies[1].unwrap()))
+        .collect();
+    // Of six answers each: rows 0 and 1; 2 and 3; 4 and 5; 6 and 7.
+    let expected = [
+        (3, 3, 2, 4.0 / 6.0, 4.0 / 6.0),
+        (4, 5, 2, 1.0, 1.0),
+        (6, 7, 2, 1.0, 1.0),
+        (8, 9, 2, 5.0 / 6.0, 0.0),
+    ];
+    assert_eq!(lengths, expected);
+
+    let shown = comparison.to_string();
+    for line in [
+        "accuracy in %  runs    mean      sd  median     min     max",
+        "lr 0.1            3   87.50   12.50   87.50   75.00  100.00",
+        "2 of 3 of lr 0.2 did not beat the commonest label",
+        "tokens               3-3       4-5       6-7       8-9",
+        "lr 0.2             66.67    100.00    100.00      0.00",
+        "lr 0.1 is better than lr 0.2 by 20.8 points (95 % interval 2.9 to 38.8, 3 seeds); rows that only lr 0.1 has right: \
+         6, only lr 0.2: 1 (p = 0.12)",
+    ] {
+        assert!(shown.contains(line), "{line:?} is not in\n{shown}");
+    }
+    let json = serde_json::to_value(&comparison).unwrap();
+    assert_eq!(json["groups"][1]["name"], "lr 0.2");
+    assert_eq!(json["groups"][1]["n"], 3);
+    assert_eq!(json["pairs"][0]["sentence"], pair.sentence);
+}
+
+/// A run that has something no other has is a group of its own; another score replaces that on dev.
+#[test]
+fn groups_and_scores_of_another_kind() {
+    let dir = TempDir::new().unwrap();
+    let one = write_run(&dir.path().join("one"), "seed = 4", &rows(&[1]));
+    let two = write_run(&dir.path().join("two"), "seed = 4\n[task]\nkind = \"x\"", &rows(&[1]));
+    let comparison = compare(&[one.clone(), two.clone()], None).unwrap();
+    let names: Vec<&str> = comparison.groups.iter().map(|group| group.name.as_str()).collect();
+    assert_eq!(names, ["no task.kind", "task.kind x"]);
+    assert_eq!(comparison.groups[0].summary.sd, None);
+
+    // Without answers there is a score alone.
+    fs::remove_file(one.join("report.json")).unwrap();
+    let score = |path: &Path| {
+        let value = if path.ends_with("one") { 0.5 } else { 0.75 };
+        Ok(bert_train::Score { metric: "f1".into(), value, rows: vec![] })
+    };
+    let comparison = compare(&[one, two], Some(&score)).unwrap();
+    assert_eq!((comparison.metric.as_str(), comparison.lengths.len()), ("f1", 0));
+    let pair = &comparison.pairs[0];
+    assert_eq!((pair.difference, pair.sign_test), (Some(-0.25), None));
+}
+
+#[test]
+fn runs_that_cannot_be_compared() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let one = write_run(&path("one"), "seed = 1", &rows(&[1]));
+    let same = write_run(&path("same"), "seed = 1", &rows(&[2]));
+    let other_rows = write_run(&path("other"), "seed = 2", &rows(&[])[..7]);
+    let broken_off = write_run(&path("broken"), "seed = 3", &rows(&[]));
+    fs::remove_file(broken_off.join("report.json")).unwrap();
+    let damaged = write_run(&path("damaged"), "seed = 4", &rows(&[]));
+    fs::write(damaged.join("predictions.jsonl"), "{\"row\":").unwrap();
+    let no_settings = write_run(&path("settings"), "seed = ", &rows(&[]));
+    fs::create_dir(path("none")).unwrap();
+    for (runs, parts) in [
+        (vec![one.clone()], ["at least two runs", "got 1"]),
+        (vec![one.clone(), path("none")], ["none holds no run", "bert train"]),
+        (vec![one.clone(), same], ["same settings and seed 1", "leave one"]),
+        (vec![one.clone(), other_rows], ["different dev rows", "--data FILE"]),
+        (vec![one.clone(), broken_off], ["not come to its end", "--overwrite"]),
+        (vec![one.clone(), damaged], ["predictions.jsonl is damaged", "train the run again"]),
+        (vec![one, no_settings], ["run.toml is damaged", "train the run again"]),
+    ] {
+        let error = compare(&runs, None).unwrap_err();
+        assert!(error.is_bad_input(), "{error}");
+        for part in parts {
+            assert!(error.to_string().contains(part), "{part:?} is not in {error}");
+        }
+    }
+}
