@@ -43,6 +43,9 @@ struct Arguments {
     /// The task embedding: full, low-rank=R, diagonal or additive
     #[arg(long, default_value = "low-rank=16")]
     task_embedding: TaskEmbeddingKind,
+    /// Learning rate of the task embedding's own parameters [default: that of the rest]
+    #[arg(long)]
+    task_embedding_lr: Option<f64>,
     /// Most words to add
     #[arg(long, default_value_t = 1000)]
     words: usize,
@@ -111,6 +114,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
                 recipe: Recipe {
                     epochs: arguments.epochs.unwrap_or(epochs),
                     learning_rate,
+                    task_embedding_learning_rate: arguments.task_embedding_lr,
                     batch_size,
                     seed,
                     ..Recipe::default()
