@@ -156,7 +156,7 @@ fn draw(scores: &[Vec<f64>], pieces: [f64; 2], path: &Path) -> Result<(), String
     });
     let charts = [
         Chart {
-            title: "pieces a word, test sentences",
+            title: "pieces a word (bars begin at 1)",
             from: 1.0,
             digits: 2,
             bars: ["before", "with new words"]
@@ -165,7 +165,7 @@ fn draw(scores: &[Vec<f64>], pieces: [f64; 2], path: &Path) -> Result<(), String
                 .zip(pieces.map(|value| vec![value]))
                 .collect(),
         },
-        Chart { title: "span F1, test sentences", from: 60.0, digits: 1, bars: bars.collect() },
+        Chart { title: "span F1, test sentences", from: 0.0, digits: 1, bars: bars.collect() },
     ];
     fs::write(path, Chart::svg(&charts)).map_err(|error| format!("{}: {error}", path.display()))
 }
