@@ -3,18 +3,18 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::{
-    cargo,
+    PEER,
+    build::build,
     side::{Clock, Run, Side},
 };
 
-const PEER: &str = "xtask/pytorch_peer.py";
 /// The longest text in tokens, and texts a step, of the jobs on real data; those of the other jobs hang on the shape.
 const SEQ: usize = 128;
 const BATCH: usize = 32;
@@ -318,28 +318,9 @@ struct Build {
 
 impl Build {
     fn new(features: &str) -> Result<Self, String> {
-        let mut command = cargo();
-        command.args(["build", "--release", "--workspace", "--bin", "bert", "--bench", "jobs"]);
-        command.args(["--features", features, "--message-format=json-render-diagnostics"]);
-        let output = command
-            .stderr(Stdio::inherit())
-            .output()
-            .map_err(|error| format!("cargo could not be started: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("cargo build: {}", output.status));
-        }
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let executable = |target: &str| {
-            messages
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find(|message| {
-                    message["target"]["name"] == target && message["executable"].is_string()
-                })
-                .and_then(|message| message["executable"].as_str().map(PathBuf::from))
-                .ok_or_else(|| format!("cargo build named no executable {target}"))
-        };
-        Ok(Self { bert: executable("bert")?, jobs: executable("jobs")? })
+        let targets = ["--bin", "bert", "--bench", "jobs"];
+        let [bert, jobs] = build(["bert", "jobs"], &targets, features)?;
+        Ok(Self { bert, jobs })
     }
 }
 

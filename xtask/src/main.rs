@@ -1,6 +1,9 @@
 //! What CI runs, a person can run: `cargo xtask ci`.
 
 mod bench;
+mod build;
+mod chart;
+mod oov;
 mod side;
 
 use std::{
@@ -36,9 +39,13 @@ enum Task {
         minilm: String,
     },
     Bench(bench::Bench),
+    Oov(oov::Oov),
     /// Check and test
     Ci,
 }
+
+/// The PyTorch side of every comparison.
+const PEER: &str = "xtask/pytorch_peer.py";
 
 /// One build for tests and lints: every backend that needs no GPU.
 const FEATURES: [&str; 3] = ["--workspace", "--features", "ndarray,wgpu"];
@@ -53,6 +60,7 @@ fn main() -> ExitCode {
             run(Command::new(python).args([script, &minilm]))
         }
         Task::Bench(arguments) => bench::bench(&arguments),
+        Task::Oov(arguments) => oov::oov(&arguments),
         Task::Ci => check().and_then(|()| test()),
     };
     match result {
@@ -77,7 +85,10 @@ fn test() -> Result<(), String> {
 }
 
 fn examples() -> Result<(), String> {
-    run(cargo().args(["run", "--release", "--example", "adaptive_pooling"]))
+    for example in ["adaptive_pooling", "task_embedding"] {
+        run(cargo().args(["run", "--release", "--example", example]))?;
+    }
+    Ok(())
 }
 
 fn cargo() -> Command {

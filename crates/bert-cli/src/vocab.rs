@@ -36,7 +36,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Scan {
-    /// Files of texts
+    /// Files of texts, or of sentences in tokens (.conll, or --tokens)
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Model directory in Hugging Face's layout
@@ -45,10 +45,13 @@ struct Scan {
     /// Column of texts: a name, or a number from 1; may be given again [default: the first]
     #[arg(long, value_name = "COL")]
     text: Vec<Column>,
+    /// Column of tokens with spaces between them, in place of texts: a name, or a number from 1
+    #[arg(long, value_name = "COL", conflicts_with = "text")]
+    tokens: Option<Column>,
     /// The first row is a header (as it is wherever a column is given by name)
     #[arg(long)]
     header: bool,
-    /// tsv, csv, jsonl, json or txt [default: by the file's extension]
+    /// tsv, csv, jsonl, json, conll or txt [default: by the file's extension]
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
     /// Most words to choose
@@ -93,7 +96,12 @@ impl Vocab {
 
 impl Scan {
     fn run(self) -> Result<(), Failure> {
-        let columns = Columns { text: self.text, header: self.header, ..Columns::default() };
+        let columns = Columns {
+            text: self.text,
+            tokens: self.tokens,
+            header: self.header,
+            ..Columns::default()
+        };
         let scan = scan_vocabulary(&self.model, &self.files, self.format, &columns, self.words)?;
         if let Some(path) = &self.out {
             let lines: String = scan.chosen.iter().flat_map(|word| [&word.word, "\n"]).collect();

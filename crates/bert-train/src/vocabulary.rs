@@ -17,11 +17,13 @@ use crate::{
     lines::Lines,
     model_dir::SETTINGS_FILE,
     out_dir::make_out,
+    sentences::Sentences,
 };
 
 /// Looks at the words of data files through the tokenizer in `model`, and chooses at most `words` new ones.
 ///
-/// Of every file the text columns of `columns` are read, else the first column.
+/// Of every file the text columns of `columns` are read, else the first column; of sentences (see [`Sentences`]) their
+/// tokens.
 ///
 /// # Errors
 /// When the tokenizer or a file can't be read, or a file has no such column.
@@ -34,6 +36,13 @@ pub fn scan_vocabulary(
 ) -> Result<VocabularyScan> {
     let tokenizer = Tokenizer::load(model)?;
     let mut counts = WordCounts::default();
+    let (sentences, files): (Vec<_>, Vec<_>) =
+        files.iter().partition(|file| Sentences::are_in(file, format, columns));
+    for file in sentences {
+        for sentence in Sentences::untagged(file, format, columns)? {
+            counts.add(&tokenizer, &sentence?.tokens.join(" "))?;
+        }
+    }
     // Column by column, so that there may be any number of them.
     let single = |column: &Column| vec![column.clone()];
     let texts = match &columns.text[..] {

@@ -11,14 +11,26 @@ fn example(name: &str) -> PathBuf {
     folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// With no arguments, on our own data: it says how it did and exits 0 only when it learned.
-#[test]
-fn adaptive_pooling() {
-    let mut program = Command::new(example("adaptive_pooling"));
-    let output = program.env("BURN_DEVICE", "flex").output().unwrap();
+/// On our own data: it says how it did and exits 0 only when it learned.
+fn assert_learns(name: &str, arguments: &[&str], lines: &[&str]) {
+    let mut program = Command::new(example(name));
+    let output = program.args(arguments).env("BURN_DEVICE", "flex").output().unwrap();
     let out = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{out}");
-    for line in ["the commonest label", "mean pooling", "adaptive pooling", "[CLS]"] {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{out}{error}");
+    for line in lines {
         assert!(out.contains(line), "{line:?} is not in {out}");
     }
+}
+
+#[test]
+fn adaptive_pooling() {
+    let lines = ["the commonest label", "mean pooling", "adaptive pooling", "[CLS]"];
+    assert_learns("adaptive_pooling", &[], &lines);
+}
+
+#[test]
+fn task_embedding() {
+    let lines = ["pieces a word", "plain", "task embedding", "new words", "both", "MATERIAL"];
+    assert_learns("task_embedding", &["--seeds", "1"], &lines);
 }

@@ -151,6 +151,11 @@ def probe(kind):
     for n, t in (("hidden", h), ("W", Wp), ("b", bp), ("v", vp)):
         if t.grad is not None: GRADS[f"pool_{kind}/{n}"] = t.grad.contiguous()
 for kind in ("adaptive", "attention", "mean", "max"): probe(kind)
+# through the encoder: loss = sum over real tokens of last_hidden_state * (1, -1, 1, -1, ...), as whole gradients task_embedding/{words,W,b}
+words_ = we.detach().clone().requires_grad_(); Wt, bt = (t.clone().requires_grad_() for t in (W, b)); base.requires_grad_(False)
+h = base(inputs_embeds=words_ @ Wt.T + bt, attention_mask=batch["attention_mask"], token_type_ids=batch["token_type_ids"]).last_hidden_state
+((h * mask) * torch.tensor([1.0, -1.0]).repeat(H // 2)).sum().backward(); base.requires_grad_(True)
+for n, t in (("words", words_), ("W", Wt), ("b", bt)): GRADS[f"task_embedding/{n}"] = t.grad.contiguous()
 mix_s = torch.randn(cfg.num_hidden_layers + 1, generator=g); gamma = 1.3
 with torch.no_grad(): hs = torch.stack(base(**batch, output_hidden_states=True).hidden_states)
 ref["layer_mixture"] = {"definition": "gamma * sum over layers of softmax(s)_l * hidden_states[l]", "s": L(mix_s), "gamma": gamma, "mixed": L(gamma * (torch.softmax(mix_s, 0)[:, None, None, None] * hs).sum(0))}

@@ -1,4 +1,4 @@
-//! Task embeddings: values against PyTorch, gradients by their formulas, and what folding must give.
+//! Task embeddings: values and gradients against PyTorch, gradients by their formulas, and what folding must give.
 
 use bert_core::{Bert, BertConfig, Checkpoint, EncoderInput, set_parameters};
 use bert_heads::{
@@ -12,9 +12,11 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use proptest::prelude::*;
+use serde_json::Value;
 
 use crate::reference::{
-    assert_close, assert_gradient, devices, floats, folder, host, packed, padded_batch, values,
+    assert_close, assert_gradient, devices, floats, folder, gradients, host, integers, packed,
+    padded_batch, values,
 };
 
 const SIZE: usize = 32;
@@ -44,24 +46,32 @@ fn bert(device: &Device) -> (Bert, BertConfig) {
     (set_parameters(bert, "", |name, shape| reader.take(name, shape).map(Some)).unwrap(), config)
 }
 
-/// The reference maps the words by `x W^T + b`; ours adds to the identity: `D = W^T - I`.
+/// The reference maps the words by `x W^T + b`; ours adds to the identity: `D = W^T - I`. Gives `D` and `b`.
+fn delta_and_bias(reference: &Value) -> (Vec<f32>, Vec<f32>) {
+    let linear = &reference["adaptive_pooling"];
+    let weight = floats(&linear["linear_weight_out_in"]);
+    let delta = square(&|i, j| weight[j * SIZE + i] - identity(i, j));
+    (delta, floats(&linear["linear_bias"]))
+}
+
+fn square(value: &dyn Fn(usize, usize) -> f32) -> Vec<f32> {
+    (0..SIZE * SIZE).map(|place| value(place / SIZE, place % SIZE)).collect()
+}
+
+fn identity(i: usize, j: usize) -> f32 {
+    if i == j { 1.0 } else { 0.0 }
+}
+
 #[test]
 fn embedded_words_and_hidden_states_are_those_of_pytorch() {
     let reference = values();
-    let linear = &reference["adaptive_pooling"];
-    let weight = floats(&linear["linear_weight_out_in"]);
-    let identity = |i: usize, j: usize| if i == j { 1.0 } else { 0.0 };
-    let each = |value: &dyn Fn(usize, usize) -> f32| -> Vec<f32> {
-        (0..SIZE * SIZE).map(|place| value(place / SIZE, place % SIZE)).collect()
-    };
-    let delta = each(&|i, j| weight[j * SIZE + i] - identity(i, j));
-    let bias = floats(&linear["linear_bias"]);
+    let (delta, bias) = delta_and_bias(&reference);
     let expected = &reference["task_embeddings"];
     for (name, device) in devices() {
         let map = |weight: &[f32], bias| map(weight, SIZE, bias, &device);
         let full = FullTaskEmbedding { delta: map(&delta, Some(&bias)) };
         // Through as many dimensions as there are, the low-rank map can be any.
-        let (a, b) = (map(&delta, None), map(&each(&identity), Some(&bias)));
+        let (a, b) = (map(&delta, None), map(&square(&identity), Some(&bias)));
         let (bert, _) = bert(&device);
         let (ids, types, mask) = padded_batch(&reference["batch"], &device);
         let input = EncoderInput::from_padded(ids, types, mask);
@@ -74,6 +84,47 @@ fn embedded_words_and_hidden_states_are_those_of_pytorch() {
             let hidden = bert.forward_words(words, &input, None);
             let last = packed(&expected["last_hidden_state"], &reference);
             assert_close(name, &host(hidden), &last, 2e-5);
+        }
+    }
+}
+
+/// `loss = sum over tokens of last_hidden_state * (1, -1, 1, -1, ...)`, through the whole encoder. `dD = dW^T`, also where
+/// `D` is the first of two matrices and the second the identity.
+#[test]
+fn gradients_are_those_of_pytorch() {
+    let reference = values();
+    let (delta, bias) = delta_and_bias(&reference);
+    let expected = gradients("task_embedding");
+    let expected = |name: &str| expected[name].1.clone();
+    let mask = integers(&reference["batch"]["attention_mask"]);
+    let words_expected = expected("words");
+    let rows = words_expected.chunks(SIZE).zip(&mask).filter(|(_, mask)| **mask == 1);
+    let words_expected: Vec<f32> = rows.flat_map(|(row, _)| row.to_vec()).collect();
+    for (name, device) in devices() {
+        let device = device.autodiff();
+        let map = |weight: &[f32], bias| map(weight, SIZE, bias, &device);
+        let full = FullTaskEmbedding { delta: map(&delta, Some(&bias)) };
+        let low_rank =
+            LowRankTaskEmbedding { a: map(&delta, None), b: map(&square(&identity), Some(&bias)) };
+        let (bert, _) = bert(&device);
+        let (ids, types, mask) = padded_batch(&reference["batch"], &device);
+        let input = EncoderInput::from_padded(ids, types, mask);
+        let signs: Vec<f32> = (0..SIZE).map(|i| [1.0, -1.0][i % 2]).collect();
+        let signs = matrix(&signs, [1, SIZE], &device);
+        let full_parts = (full.delta.weight.val(), full.delta.bias.clone().unwrap().val());
+        let low_rank_parts = (low_rank.a.weight.val(), low_rank.b.bias.clone().unwrap().val());
+        for (task_embedding, (weight, bias)) in [
+            (TaskEmbedding::Full(full), full_parts),
+            (TaskEmbedding::LowRank(low_rank), low_rank_parts),
+        ] {
+            let words = bert.embeddings.words(&input).detach().require_grad();
+            let hidden = bert.forward_words(task_embedding.forward(words.clone()), &input, None);
+            let gradients = (hidden * signs.clone()).sum().backward();
+            let got = |tensor: Option<Tensor<2>>| host(tensor.unwrap());
+            assert_gradient(name, &got(words.grad(&gradients)), &words_expected);
+            let weight = got(weight.grad(&gradients));
+            assert_gradient(name, &weight, &transposed(&expected("W"), SIZE));
+            assert_gradient(name, &host(bias.grad(&gradients).unwrap()), &expected("b"));
         }
     }
 }

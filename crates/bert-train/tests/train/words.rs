@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use bert_core::{EncoderInput, ExtendedModel, WordInit};
+use bert_core::{Checkpoint, EncoderInput, ExtendedModel, WordInit};
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_train::{
     Embedder, Error, Example, Observer, Optimizer, Recipe, RunConfig, Settings, TextClassifier,
@@ -333,6 +333,13 @@ fn files_are_scanned_and_models_extended() {
     let both = scan(&["1", "2"], &["a.tsv"]);
     assert_eq!((both.texts, both.words, both.chosen.len()), (4, 6, 2));
     assert_eq!(scan(&["other"], &["b.csv"]).words, 1);
+    // Of sentences the tokens; a token may be several words.
+    fs::write(path("c.conll"), "cab-cab\tO\nmovies\tO\n\ncab\tB-X\n").unwrap();
+    let tokens = scan(&[], &["c.conll"]);
+    assert_eq!((tokens.texts, tokens.words, tokens.distinct_words), (2, 5, 3));
+    let columns = bert_train::Columns { tokens: Some("2".parse().unwrap()), ..Default::default() };
+    let tokens = scan_vocabulary(&tiny, &[path("a.tsv")], None, &columns, 10).unwrap();
+    assert_eq!((tokens.texts, tokens.words), (2, 3));
 
     let extend = |words: &str, out: &str| {
         fs::write(path("words.txt"), words).unwrap();
@@ -387,4 +394,46 @@ fn a_run_can_be_extended() {
     let classifier = TextClassifier::load(&longer, &device).unwrap();
     assert_eq!(classifier.config.base_vocab_size().unwrap(), 79);
     assert_eq!(classifier.tokenizer.token_to_id("cab"), Some(82));
+}
+
+/// The real model's table, row for row, before and after training new words alone: the file that a run writes begins
+/// with the very bytes of the checkpoint.
+#[test]
+fn no_row_of_a_real_model_drifts() {
+    let data = Path::new(&std::env::var_os("BERT_TUNE_DATA").unwrap_or_default()).to_path_buf();
+    let model = data.join("models/all-MiniLM-L6-v2");
+    if !model.is_dir() {
+        println!("skipped: no {} (BERT_TUNE_DATA)", model.display());
+        return;
+    }
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("words.txt"), "dystrophy\nphenylketonuria\n").unwrap();
+    let extended = path("extended");
+    extend_vocabulary(&model, &path("words.txt"), WordInit::Mean, 0, &extended, &mut ()).unwrap();
+    let sentence = "muscular\tB-D\ndystrophy\tI-D\nis\tO\nno\tO\nphenylketonuria\tB-D\n\n";
+    fs::write(path("train.conll"), sentence.repeat(3)).unwrap();
+    let words = WordConfig { train_embeddings: TrainEmbeddings::New, ..WordConfig::default() };
+    let recipe = Recipe { epochs: 3, learning_rate: 1e-2, weight_decay: 0.5, ..Recipe::default() };
+    let config = RunConfig {
+        dev: Some(path("train.conll")),
+        words,
+        recipe,
+        ..RunConfig::new(&extended, path("train.conll"))
+    };
+    run(&config, &path("run"), false, &device, &mut ()).unwrap();
+
+    let table = |dir: &Path| {
+        let checkpoint = Checkpoint::open(dir).unwrap();
+        let name = "embeddings.word_embeddings.weight";
+        let (_, values) = checkpoint.tensor(name).unwrap();
+        bits(&values)
+    };
+    let (base, trained) = (table(&model), table(&path("run")));
+    assert_eq!((base.len(), trained.len()), (30_522 * 384, 30_524 * 384));
+    let (old, new) = trained.split_at(base.len());
+    assert!(old == base, "an old row drifted");
+    let start = &table(&extended)[base.len()..];
+    assert!(new.iter().zip(start).all(|(new, start)| new != start), "a new value was not trained");
 }
