@@ -14,7 +14,9 @@ pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod matrix;
+pub(crate) mod mixture;
 pub(crate) mod optimizer;
+pub(crate) mod pooling;
 pub(crate) mod simd;
 
 #[cfg(test)]
