@@ -246,6 +246,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         normal(4, width * inner),
         normal(5, inner * width),
         normal(6, width),
+        normal(7, 2),
     ];
     let network = |x: Vec<Tensor<1>>| {
         let ids = Tensor::<1, Int>::from_ints(ids.as_slice(), &x[0].device());
@@ -264,7 +265,9 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         );
         let wide = gelu(linear(states.clone(), reshape(&x[3], [width, inner]), None));
         let narrow = linear(wide, reshape(&x[4], [inner, width]), Some(x[5].clone()));
-        layer_norm(narrow, Some(states), dropout_of(0.1, 4), x[5].clone(), x[2].clone(), 1e-12)
+        let drop = dropout_of(0.1, 4);
+        let top = layer_norm(narrow, Some(states.clone()), drop, x[5].clone(), x[2].clone(), 1e-12);
+        softmax_pooling(mixture(x[6].clone(), vec![states.clone(), top]), states, &lengths)
     };
     let run = |threads: usize| -> Outcome {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
