@@ -48,6 +48,9 @@ pub struct Bench {
     /// float32, or bfloat16 for products on our side and autocast to bfloat16 on PyTorch's
     #[arg(long, default_value = "float32")]
     precision: String,
+    /// Pooling of the model; PyTorch's steps and inference always have cls
+    #[arg(long, default_value = "cls")]
+    pooling: String,
     /// With the job epoch: also PyTorch with every text padded to 128 tokens
     #[arg(long)]
     pad_max: bool,
@@ -256,8 +259,8 @@ impl Bench {
     }
 
     /// How our side runs.
-    fn running(&self) -> [&str; 4] {
-        ["--device", &self.device, "--precision", &self.precision]
+    fn running(&self) -> [&str; 6] {
+        ["--device", &self.device, "--precision", &self.precision, "--pooling", &self.pooling]
     }
 
     /// How PyTorch runs where our side multiplies in bfloat16.
@@ -282,7 +285,8 @@ impl Bench {
             command.arg(flag).arg(path);
         }
         command.args(["--max-len", &SEQ.to_string(), "--batch", &BATCH.to_string()]);
-        command.args(["--epochs", "1", "--group-by-length"]).args(self.autocast());
+        command.args(["--epochs", "1", "--group-by-length", "--pooling", &self.pooling]);
+        command.args(self.autocast());
         command
     }
 }

@@ -1,13 +1,11 @@
 //! Adaptive pooling: a learned weighted sum of the hidden states, with a weight per token and dimension.
 
-use bert_kernels::{Sequences, linear};
+use bert_kernels::{Sequences, linear, softmax_over_tokens};
 use burn::{
     module::{Module, Param},
     nn::Linear,
     tensor::{Device, Tensor},
 };
-
-use crate::pooling::softmax_over_tokens;
 
 /// `weights = softmax over tokens of (h W + b)`, `pooled = sum over tokens of h * weights`, per dimension.
 ///
@@ -32,8 +30,15 @@ impl AdaptivePooling {
     /// # Shapes
     /// `hidden`, output: `[tokens, hidden_size]`
     pub fn weights(&self, hidden: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
+        softmax_over_tokens(self.scores(hidden), sequences)
+    }
+
+    /// What the weights are the softmax of.
+    ///
+    /// # Shapes
+    /// `hidden`, output: `[tokens, hidden_size]`
+    pub fn scores(&self, hidden: Tensor<2>) -> Tensor<2> {
         let bias = self.linear.bias.as_ref().map(|bias| bias.val());
-        let scores = linear(hidden, self.linear.weight.val(), bias);
-        softmax_over_tokens(scores, sequences)
+        linear(hidden, self.linear.weight.val(), bias)
     }
 }

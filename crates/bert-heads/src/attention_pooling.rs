@@ -3,14 +3,13 @@
 use bert_kernels::{
     Sequences, linear,
     random::{Purpose, Stream},
+    softmax_over_tokens,
 };
 use burn::{
     module::{Module, Param},
     nn::Linear,
     tensor::{Device, Tensor, TensorData},
 };
-
-use crate::pooling::softmax_over_tokens;
 
 /// `weights = softmax over tokens of v . tanh(h W + b)`, `pooled = sum over tokens of h * weights`.
 ///
@@ -46,9 +45,17 @@ impl AttentionPooling {
     /// - `hidden`: `[tokens, hidden_size]`
     /// - output: `[tokens, 1]`
     pub fn weights(&self, hidden: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
+        softmax_over_tokens(self.scores(hidden), sequences)
+    }
+
+    /// What the weights are the softmax of.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[tokens, hidden_size]`
+    /// - output: `[tokens, 1]`
+    pub fn scores(&self, hidden: Tensor<2>) -> Tensor<2> {
         let bias = self.linear.bias.as_ref().map(|bias| bias.val());
         let inner = linear(hidden, self.linear.weight.val(), bias).tanh();
-        let scores = inner.matmul(self.vector.val().unsqueeze_dim(1));
-        softmax_over_tokens(scores, sequences)
+        inner.matmul(self.vector.val().unsqueeze_dim(1))
     }
 }

@@ -1,5 +1,6 @@
 //! A learned mixture of the hidden states of all layers.
 
+use bert_kernels::mixture;
 use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, activation::softmax},
@@ -39,15 +40,6 @@ impl LayerMixture {
     /// # Panics
     /// When there are more or fewer hidden states than weights.
     pub fn forward(&self, hidden_states: Vec<Tensor<2>>) -> Tensor<2> {
-        let weights = self.weights() * self.gamma.val();
-        let [layers] = weights.dims();
-        assert_eq!(hidden_states.len(), layers, "one hidden state a weight is expected");
-        let weighted = hidden_states
-            .into_iter()
-            .enumerate()
-            .map(|(layer, hidden)| hidden * weights.clone().narrow(0, layer, 1).unsqueeze());
-        weighted
-            .reduce(|sum, hidden| sum + hidden)
-            .expect("a mixture holds the embeddings at least") // INVARIANT: `layers` is at least 1
+        mixture(self.weights() * self.gamma.val(), hidden_states)
     }
 }

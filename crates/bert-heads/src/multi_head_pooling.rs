@@ -3,14 +3,13 @@
 use bert_kernels::{
     Sequences, linear,
     random::{Purpose, Stream},
+    softmax_over_tokens,
 };
 use burn::{
     module::{Module, Param},
     nn::Linear,
     tensor::{Device, Tensor, TensorData},
 };
-
-use crate::pooling::softmax_over_tokens;
 
 /// For each head `j` of `H`, with a query `q_j`:
 /// `weights_j = softmax over tokens of q_j . tanh(h W + b)`,

@@ -3,10 +3,10 @@
 use std::{fmt, str::FromStr};
 
 use bert_core::{BertConfig, Pooler, first_tokens, initialise};
-use bert_kernels::Sequences;
+use bert_kernels::{Sequences, softmax_pooling};
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, activation::softmax},
+    tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -15,7 +15,7 @@ use crate::{
     multi_head_pooling::MultiHeadPooling,
 };
 
-/// What a score or state is set to that must not take part: its exponential is zero, its maximum never wins.
+/// What stands where there is no token: it never is the maximum.
 const HIDDEN: f32 = -1e30;
 
 /// The heads of a multi-head pooling where nobody says how many.
@@ -177,27 +177,22 @@ impl Pooling {
             Self::Cls(pooler) => pooler.forward(hidden, sequences),
             Self::First(_) => first_tokens(hidden, sequences),
             Self::Mean(_) => {
-                let device = hidden.device();
-                let shares: Vec<f32> =
-                    sequences.ranges().map(|range| 1.0 / range.len() as f32).collect();
-                let shares = Tensor::<1>::from_data(shares.as_slice(), &device);
-                sum_over_tokens(hidden, sequences) * shares.unsqueeze_dim(1)
+                let equal = Tensor::zeros([sequences.tokens(), 1], &hidden.device());
+                softmax_pooling(hidden, equal, sequences)
             }
             Self::Max(_) => {
-                let padded = hide_padding(hidden, sequences);
+                let padded = sequences.pad_with(hidden, HIDDEN);
                 padded.max_dim(1).squeeze_dim(1)
             }
             Self::Attention(attention) => {
-                let weights = attention.weights(hidden.clone(), sequences);
-                sum_over_tokens(hidden * weights, sequences)
+                softmax_pooling(hidden.clone(), attention.scores(hidden), sequences)
             }
             Self::MultiHead(multi_head) => {
-                let weights = multi_head.weights(hidden.clone(), sequences);
-                sum_over_tokens(multi_head.values(hidden) * weights, sequences)
+                let values = multi_head.values(hidden.clone());
+                softmax_pooling(values, multi_head.scores(hidden), sequences)
             }
             Self::Adaptive(adaptive) => {
-                let weights = adaptive.weights(hidden.clone(), sequences);
-                sum_over_tokens(hidden * weights, sequences)
+                softmax_pooling(hidden.clone(), adaptive.scores(hidden), sequences)
             }
         }
     }
@@ -225,7 +220,7 @@ impl Pooling {
             }
             Self::Mean(_) => per_token(&|_, length| 1.0 / length as f32),
             Self::Max(_) => {
-                let padded = hide_padding(hidden, sequences);
+                let padded = sequences.pad_with(hidden, HIDDEN);
                 let [batch, length, width] = padded.dims();
                 let winners = padded.clone().argmax(1);
                 let places = Tensor::arange(0..length as i64, &padded.device())
@@ -239,25 +234,4 @@ impl Pooling {
             Self::Adaptive(adaptive) => adaptive.weights(hidden, sequences),
         }
     }
-}
-
-/// Softmax over the tokens of each sequence, column by column.
-///
-/// # Shapes
-/// `[tokens, width]`, the shape of the output
-pub(crate) fn softmax_over_tokens(scores: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
-    sequences.unpad(softmax(hide_padding(scores, sequences), 1))
-}
-
-/// `[tokens, width]` to `[sequences, width]`.
-fn sum_over_tokens(x: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
-    sequences.pad(x).sum_dim(1).squeeze_dim(1)
-}
-
-/// `[tokens, width]` to `[sequences, max_length, width]`, where the places without a token never win.
-pub(crate) fn hide_padding(x: Tensor<2>, sequences: &Sequences) -> Tensor<3> {
-    let mask = sequences.mask(&x.device()).bool_not();
-    let padded = sequences.pad(x);
-    let shape = padded.shape();
-    padded.mask_fill(mask.unsqueeze_dim::<3>(2).expand(shape), HIDDEN)
 }

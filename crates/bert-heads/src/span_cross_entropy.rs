@@ -3,7 +3,8 @@
 use bert_kernels::Sequences;
 use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
 
-use crate::pooling::hide_padding;
+/// What the logit of a place without a token is: its exponential is zero.
+const HIDDEN: f32 = -1e30;
 
 /// The mean of `-log P(start)` and `-log P(end)`, each a softmax over the tokens of its own text.
 ///
@@ -54,7 +55,7 @@ impl SpanCrossEntropy {
         let weights: Vec<f32> = weights.flat_map(|weight| [weight; 2]).collect();
         let weights = Tensor::<3>::from_data(TensorData::new(weights, [rows, 1, 2]), &device);
         let counted = spans.iter().flatten().count().max(1);
-        let log_probabilities = log_softmax(hide_padding(logits, sequences), 1);
+        let log_probabilities = log_softmax(sequences.pad_with(logits, HIDDEN), 1);
         (log_probabilities.gather(1, places) * weights).sum() / (-2.0 * counted as f64)
     }
 }

@@ -11,7 +11,9 @@ pub(crate) mod linear;
 // The reason for unsafe code: tensors over memory that is not the allocator's.
 #[allow(unsafe_code)]
 mod memory;
+pub(crate) mod mixture;
 pub(crate) mod optimizer;
+pub(crate) mod pooling;
 
 use burn::{
     backend::{

@@ -14,7 +14,9 @@ pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
 pub(crate) mod matrix;
+pub(crate) mod mixture;
 pub(crate) mod optimizer;
+pub(crate) mod pooling;
 pub(crate) mod simd;
 
 #[cfg(test)]
@@ -25,6 +27,8 @@ mod tests {
         attention::Plan,
         gelu,
         layer_norm::{self, Sum},
+        mixture,
+        pooling::{self, Pass},
         simd::tests::{NARROW, PORTABLE},
     };
     use crate::{
@@ -38,7 +42,7 @@ mod tests {
         (0..length).map(|_| stream.normal()).collect()
     }
 
-    /// Attention, layer normalisation and GELU, forwards and backwards, with dropout.
+    /// Every kernel with functions of several levels but the products and AdamW, forwards and backwards, with dropout.
     fn run() -> Vec<Vec<f32>> {
         let (sequences, width) = (Sequences::from_lengths(&[37, 1, 140]), 22);
         let tokens = sequences.tokens();
@@ -70,7 +74,23 @@ mod tests {
         let mut activated = [zeros(), v.clone()];
         gelu::forward(&q, &mut activated[0]);
         gelu::backward(&q, &mut activated[1]);
-        [attended.to_vec(), normed.to_vec(), activated.to_vec()].concat()
+        let mut pooled = vec![];
+        for columns in [width, 1] {
+            let (sequences, scores) = (&plan.keys, &k[..tokens * columns]);
+            let mut out = vec![0.0; sequences.len() * width];
+            let mut norms = vec![0.0; sequences.len() * 2 * columns];
+            let (mut grad_x, mut grad_scores) = (zeros(), vec![0.0; tokens * columns]);
+            pooling::forward(sequences, [&q, scores], [&mut out, &mut norms]);
+            let pass = Pass { x: &q, scores, out: &out, norms: &norms };
+            let grad = &v[..out.len()];
+            pooling::backward(sequences, pass, grad, &mut grad_x, &mut grad_scores);
+            pooled.extend([out, grad_x, grad_scores]);
+        }
+        let mut mixed = vec![v.clone(), zeros()];
+        mixture::forward(true, 0.7, &q, &mut mixed[0]);
+        let grad_factor = mixture::backward(0.7, &q, &k, &mut mixed[1]);
+        mixed.push(vec![grad_factor]);
+        [attended.to_vec(), normed.to_vec(), activated.to_vec(), pooled, mixed].concat()
     }
 
     /// What other machines compute differs in rounding only, if at all.

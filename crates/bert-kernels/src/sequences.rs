@@ -78,6 +78,11 @@ impl Sequences {
     /// # Shapes
     /// `[tokens, width]` to `[sequences, max_length, width]`
     pub fn pad(&self, packed: Tensor<2>) -> Tensor<3> {
+        self.pad_with(packed, 0.0)
+    }
+
+    /// [`pad`](Self::pad) with another value behind a sequence's end.
+    pub fn pad_with(&self, packed: Tensor<2>, value: f32) -> Tensor<3> {
         let [tokens, width] = packed.dims();
         assert_eq!(tokens, self.tokens(), "pad: one row a token is expected");
         let (batch, length) = (self.len(), self.max_length());
@@ -91,7 +96,7 @@ impl Sequences {
         packed
             .select(0, source)
             .reshape([batch, length, width])
-            .mask_fill(hidden.expand([batch, length, width]), 0.0)
+            .mask_fill(hidden.expand([batch, length, width]), value)
     }
 
     /// The inverse of [`pad`](Self::pad): drops the places that hold no token.

@@ -1,7 +1,7 @@
 //! Times one job of ours by itself; `cargo xtask bench` runs it beside PyTorch's and compares.
 //!
 //! `jobs step|infer --shape tiny|minilm|base --batch 32 --seq 128 [--lengths equal|mixed] [--device DEVICE]
-//! [--precision float32|bfloat16]`
+//! [--precision float32|bfloat16] [--pooling POOLING]`
 //!
 //! Prints one line of JSON. Step and model are the library's own, on random ids.
 
@@ -88,9 +88,11 @@ fn run() -> Result<(), Failure> {
     let device = devices::device(value("--device"))?;
     let precision = value("--precision").map_or(Ok(Precision::default()), str::parse);
     set_precision(precision.map_err(|error| Failure::Usage(error.to_string()))?);
+    let pooling = value("--pooling").map_or(Ok(PoolingKind::default()), str::parse);
+    let pooling = pooling.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut times = match job {
-        "step" => train(&config, &lengths, &device),
-        "infer" => infer(&config, &lengths, &device),
+        "step" => train(&config, pooling, &lengths, &device),
+        "infer" => infer(&config, pooling, &lengths, &device),
         other => return Err(Failure::Usage(format!("{other}: expected step or infer"))),
     };
     times.sort_by(f64::total_cmp);
@@ -135,11 +137,11 @@ fn mixed_lengths(tokens: usize, longest: usize) -> Vec<usize> {
     lengths
 }
 
-/// `BertForSequenceClassification` with two labels, at its starting values.
-fn model(config: &BertConfig, device: &Device) -> SequenceClassifier {
+/// A classifier with two labels, at its starting values; with the default pooling `BertForSequenceClassification`.
+fn model(config: &BertConfig, pooling: PoolingKind, device: &Device) -> SequenceClassifier {
     let bert = initialise(Bert::new(config, device), "", 0, config.initializer_range);
     let parts = SequenceClassifierConfig {
-        pooling: PoolingKind::Cls,
+        pooling,
         layer_mixture: false,
         task_embedding: None,
         num_labels: 2,
@@ -163,9 +165,14 @@ fn input(config: &BertConfig, lengths: &[usize], device: &Device) -> EncoderInpu
 }
 
 /// Milliseconds of each step: forward, backward, clipping by the global norm, AdamW.
-fn train(config: &BertConfig, lengths: &[usize], device: &Device) -> Vec<f64> {
+fn train(
+    config: &BertConfig,
+    pooling: PoolingKind,
+    lengths: &[usize],
+    device: &Device,
+) -> Vec<f64> {
     let device = device.clone().autodiff();
-    let mut model = model(config, &device).train();
+    let mut model = model(config, pooling, &device).train();
     let input = input(config, lengths, &device);
     let labels: Vec<Option<u32>> = (0..lengths.len() as u32).map(|row| Some(row % 2)).collect();
     let recipe = Recipe { learning_rate: 2e-5, ..Recipe::default() };
@@ -189,8 +196,13 @@ fn train(config: &BertConfig, lengths: &[usize], device: &Device) -> Vec<f64> {
 }
 
 /// Milliseconds of each pass in evaluation, logits read back.
-fn infer(config: &BertConfig, lengths: &[usize], device: &Device) -> Vec<f64> {
-    let model = model(config, device).valid();
+fn infer(
+    config: &BertConfig,
+    pooling: PoolingKind,
+    lengths: &[usize],
+    device: &Device,
+) -> Vec<f64> {
+    let model = model(config, pooling, device).valid();
     let input = input(config, lengths, device);
     let mut times = vec![];
     for _ in 0..WARM_UP + TIMED {

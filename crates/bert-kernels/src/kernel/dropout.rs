@@ -1,5 +1,7 @@
 //! Random bits of many counters at once, and dropout with them.
 
+use std::array::from_fn;
+
 use rayon::prelude::*;
 
 use super::simd::simd;
@@ -11,8 +13,8 @@ use crate::{
 /// Elements that one counter decides, 16 bits each.
 pub(crate) const ELEMENTS: usize = 8;
 
-/// Counters drawn at once.
-const LANES: usize = 16;
+/// Counters drawn at once: their state must stay in registers.
+const LANES: usize = 8;
 
 /// Rows a task works at.
 const ROWS: usize = 64;
@@ -36,55 +38,63 @@ simd! {
     fn draw_blocks(key: [u32; 2], blocks: u32, first: u32, row: u32, upper: [u32; 2], bits: &mut [u16]) {
         let (mut block, mut row) = (0, row);
         for out in bits.chunks_mut(LANES * ELEMENTS) {
-            let (mut c0, mut c1) = ([0; LANES], [0; LANES]);
-            for lane in 0..LANES {
-                c0[lane] = u64::from(first.wrapping_add(block));
-                c1[lane] = u64::from(row);
-                block += 1;
-                if block == blocks {
-                    block = 0;
-                    row = row.wrapping_add(1);
+            if block == blocks {
+                (block, row) = (0, row.wrapping_add(1));
+            }
+            let (mut c0, mut c1) = ([0; LANES], [u64::from(row); LANES]);
+            if block + LANES as u32 <= blocks {
+                for (lane, c0) in (0..).zip(&mut c0) {
+                    *c0 = u64::from(first.wrapping_add(block + lane));
+                }
+                block += LANES as u32;
+            } else {
+                for (c0, c1) in c0.iter_mut().zip(&mut c1) {
+                    if block == blocks {
+                        (block, row) = (0, row.wrapping_add(1));
+                    }
+                    *c0 = u64::from(first.wrapping_add(block));
+                    *c1 = u64::from(row);
+                    block += 1;
                 }
             }
             let [c2, c3] = upper.map(|word| [u64::from(word); LANES]);
             let drawn = philox(key, [c0, c1, c2, c3]);
-            out.copy_from_slice(&halves(&drawn)[..out.len()]);
+            match out.as_mut_array() {
+                Some(out) => *out = *halves(&drawn),
+                None => out.copy_from_slice(&halves(&drawn)[..out.len()]),
+            }
         }
     }
 }
 
 /// [`Key::block`](crate::random::Key::block) for each lane: the four words as two numbers of 64 bits, lane by lane.
 ///
-/// A lane has 64 bits, of which the lower 32 are the word and the upper ones of no meaning.
+/// A lane has 64 bits, of which the lower 32 are the word and the upper ones of no meaning. Every line is one vector
+/// instruction or two; written lane by lane, compilers pair up lines that then have to be shuffled apart.
 #[inline(always)]
-#[allow(clippy::needless_range_loop)] // Four arrays go through one lane at a time.
 fn philox(mut key: [u32; 2], mut c: [[u64; LANES]; 4]) -> [[u64; 2]; LANES] {
     const WORD: u64 = 0xFFFF_FFFF;
+    let factors = MULTIPLIERS.map(u64::from);
     for _ in 0..ROUNDS {
-        for lane in 0..LANES {
-            let low = u64::from(MULTIPLIERS[0]) * (c[0][lane] & WORD);
-            let high = u64::from(MULTIPLIERS[1]) * (c[2][lane] & WORD);
-            c[0][lane] = (high >> 32) ^ c[1][lane] ^ u64::from(key[0]);
-            c[2][lane] = (low >> 32) ^ c[3][lane] ^ u64::from(key[1]);
-            c[1][lane] = high;
-            c[3][lane] = low;
-        }
+        let low: [u64; LANES] = from_fn(|lane| factors[0] * (c[0][lane] & WORD));
+        let high: [u64; LANES] = from_fn(|lane| factors[1] * (c[2][lane] & WORD));
+        let keys = key.map(u64::from);
+        c = [
+            from_fn(|lane| (high[lane] >> 32) ^ c[1][lane] ^ keys[0]),
+            high,
+            from_fn(|lane| (low[lane] >> 32) ^ c[3][lane] ^ keys[1]),
+            low,
+        ];
         key = [key[0].wrapping_add(WEYL[0]), key[1].wrapping_add(WEYL[1])];
     }
-    let mut out = [[0; 2]; LANES];
-    for lane in 0..LANES {
-        out[lane] = [
-            ((c[0][lane] & WORD) | (c[1][lane] << 32)).to_le(),
-            ((c[2][lane] & WORD) | (c[3][lane] << 32)).to_le(),
-        ];
-    }
-    out
+    let pair = |low: u64, high: u64| ((low & WORD) | (high << 32)).to_le();
+    from_fn(|lane| [pair(c[0][lane], c[1][lane]), pair(c[2][lane], c[3][lane])])
 }
 
 /// The same memory as numbers of 16 bits, the lowest first.
 #[inline(always)]
 fn halves(words: &[[u64; 2]; LANES]) -> &[u16; LANES * ELEMENTS] {
-    // SAFETY: both are 256 bytes without padding, any bits are a number, and 64-bit numbers are aligned for 16-bit ones.
+    // SAFETY: both are 128 bytes without padding, any bits are a number, and 64-bit numbers are aligned for 16-bit ones.
     unsafe { &*std::ptr::from_ref(words).cast() }
 }
 

@@ -2,7 +2,7 @@
 
 use bert_kernels::{
     AttentionOptions, Rotary, Sequences, attention, attention_probabilities, dropout, embedding,
-    gelu, gelu_new, layer_norm, linear,
+    gelu, gelu_new, layer_norm, linear, mixture, softmax_over_tokens, softmax_pooling,
 };
 use burn::tensor::{Int, Tensor};
 
@@ -18,6 +18,36 @@ fn linear_by_hand() {
         let y = values(linear(x.clone(), weight.clone(), Some(bias)));
         assert_eq!(y, [15.0, 27.5, 8.0, 33.0]);
         assert_eq!(values(linear(x, weight, None)), [5.0, 7.5, -2.0, 13.0]);
+    }
+}
+
+#[test]
+fn softmax_pooling_by_hand() {
+    let sequences = Sequences::from_lengths(&[2, 1]);
+    // e^LN_3 = 3: the softmax of (LN_3, 0) is (3/4, 1/4).
+    const LN_3: f32 = 1.098_612_3;
+    for device in devices() {
+        let x = Tensor::<2>::from_floats([[1.0, 10.0], [3.0, 30.0], [5.0, 50.0]], &device);
+        let scores = Tensor::<2>::from_floats([[LN_3, 0.0], [0.0, LN_3], [7.0, 8.0]], &device);
+        // (3 + 3) / 4, (10 + 90) / 4
+        let pooled = values(softmax_pooling(x.clone(), scores.clone(), &sequences));
+        assert_close("pooled", &pooled, &[1.5, 25.0, 5.0, 50.0], 1e-6);
+        let weights = values(softmax_over_tokens(scores.clone(), &sequences));
+        assert_close("weights", &weights, &[0.75, 0.25, 0.25, 0.75, 1.0, 1.0], 1e-6);
+        // (3 + 3) / 4, (30 + 30) / 4
+        let pooled = values(softmax_pooling(x, scores.narrow(1, 0, 1), &sequences));
+        assert_close("pooled by one weight", &pooled, &[1.5, 15.0, 5.0, 50.0], 1e-6);
+    }
+}
+
+#[test]
+fn mixture_by_hand() {
+    for device in devices() {
+        let states = [[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]];
+        let states = states.map(|state| Tensor::<2>::from_floats([state], &device));
+        let weights = Tensor::<1>::from_floats([2.0, -1.0, 0.5], &device);
+        // 2 - 10 + 50, 4 - 20 + 100
+        assert_eq!(values(mixture(weights, states.into())), [42.0, 84.0]);
     }
 }
 

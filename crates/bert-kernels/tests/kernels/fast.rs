@@ -1,7 +1,8 @@
 //! The fast versions against the definitions: values, gradients, dropout bits, and independence of thread counts.
 
 use bert_kernels::{
-    AttentionOptions, Sequences, attention, dropout, embedding, gelu, layer_norm, linear,
+    AttentionOptions, Sequences, attention, dropout, embedding, gelu, layer_norm, linear, mixture,
+    softmax_pooling,
 };
 use burn::tensor::{Int, Tensor};
 use proptest::prelude::*;
@@ -111,6 +112,48 @@ fn layer_norm_agrees() {
     }
 }
 
+/// One weight a token and column, one a token, and weights that have no gradient.
+#[test]
+fn softmax_pooling_agrees() {
+    let (tokens, width) = (lengths().tokens(), 37);
+    let x = normal(1, tokens * width);
+    for columns in [width, 1] {
+        let inputs = [x.clone(), normal(2, tokens * columns)];
+        assert_versions_agree("softmax_pooling", &inputs, &|x| {
+            let scores = reshape(&x[1], [tokens, columns]) * 5.0;
+            softmax_pooling(reshape(&x[0], [tokens, width]), scores, &lengths())
+        });
+        assert_versions_agree("softmax_pooling with fixed weights", &[x.clone()], &|x| {
+            let scores = Tensor::ones([tokens, columns], &x[0].device());
+            softmax_pooling(reshape(&x[0], [tokens, width]), scores, &lengths())
+        });
+    }
+}
+
+#[test]
+fn softmax_pooling_of_large_scores_agrees() {
+    let (tokens, width) = (lengths().tokens(), 22);
+    let inputs = [normal(1, tokens * width), normal(2, tokens * width)];
+    assert_versions_agree("softmax_pooling", &inputs, &|x| {
+        let scores = reshape(&x[1], [tokens, width]) * 90.0;
+        softmax_pooling(reshape(&x[0], [tokens, width]), scores, &lengths())
+    });
+}
+
+/// More numbers than a block has, and a state that is mixed in twice.
+#[test]
+fn mixture_agrees() {
+    let [rows, width] = [131, 150];
+    let inputs = [normal(1, 4), normal(2, rows * width), normal(3, rows * width)];
+    assert_versions_agree("mixture", &inputs, &|x| {
+        let states = [1, 2, 1, 2].map(|index| reshape(&x[index], [rows, width]));
+        mixture(x[0].clone(), states.into())
+    });
+    assert_versions_agree("mixture of one", &[normal(1, 1), normal(2, rows * width)], &|x| {
+        mixture(x[0].clone(), vec![reshape(&x[1], [rows, width])])
+    });
+}
+
 #[test]
 fn embedding_agrees() {
     let ids: Vec<i32> = (0..150).map(|i| i * i % 41).collect();
@@ -203,6 +246,7 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         normal(4, width * inner),
         normal(5, inner * width),
         normal(6, width),
+        normal(7, 2),
     ];
     let network = |x: Vec<Tensor<1>>| {
         let ids = Tensor::<1, Int>::from_ints(ids.as_slice(), &x[0].device());
@@ -221,7 +265,9 @@ fn bits_do_not_depend_on_the_number_of_threads() {
         );
         let wide = gelu(linear(states.clone(), reshape(&x[3], [width, inner]), None));
         let narrow = linear(wide, reshape(&x[4], [inner, width]), Some(x[5].clone()));
-        layer_norm(narrow, Some(states), dropout_of(0.1, 4), x[5].clone(), x[2].clone(), 1e-12)
+        let drop = dropout_of(0.1, 4);
+        let top = layer_norm(narrow, Some(states.clone()), drop, x[5].clone(), x[2].clone(), 1e-12);
+        softmax_pooling(mixture(x[6].clone(), vec![states.clone(), top]), states, &lengths)
     };
     let run = |threads: usize| -> Outcome {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
