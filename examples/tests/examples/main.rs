@@ -34,3 +34,16 @@ fn task_embedding() {
     let lines = ["pieces a word", "plain", "task embedding", "new words", "both", "MATERIAL"];
     assert_learns("task_embedding", &["--seeds", "1"], &lines);
 }
+
+/// The task with few labels gains by the others, or the example fails.
+#[test]
+fn multi_task() {
+    let mut program = Command::new(example("multi_task"));
+    let program = program.args(["--seeds", "1"]).env("BURN_DEVICE", "flex");
+    let output = program.output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{out}");
+    for line in ["together", "first and things", "step     0", "topic"] {
+        assert!(out.contains(line), "{line:?} is not in {out}");
+    }
+}
