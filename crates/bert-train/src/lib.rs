@@ -22,6 +22,7 @@ mod fine_tune;
 mod finished_run;
 mod format;
 mod gradients;
+mod html;
 mod json;
 mod labels;
 mod lines;

@@ -6,6 +6,7 @@ use crate::{
     agreement::Agreement,
     baselines::Verdict,
     fine_tune::EpochReport,
+    html::escaped,
     metrics::{Metrics, TasksMetrics},
     run::RunReport,
 };
@@ -13,7 +14,7 @@ use crate::{
 const STYLE: &str = "\
 :root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem}\
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{padding:.25rem .75rem;text-align:right;border-bottom:1px solid #8884}\
-td:first-child,th:first-child{text-align:left}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}svg text{fill:currentColor;font:12px system-ui,sans-serif}\
+td:first-child,th:first-child,.all{text-align:left}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}svg text{fill:currentColor;font:12px system-ui,sans-serif}\
 .grid{stroke:#8884}pre{background:#8882;padding:.75rem;overflow-x:auto;font-size:13px}.cell{color:#000}";
 
 /// Colours of lines that are told apart without red and green.
@@ -32,7 +33,7 @@ pub(crate) fn page(
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>bert-tune: {} tasks</title>\
          <style>{STYLE}</style></head><body><h1>{}</h1>",
         tasks.len(),
-        escape(&tasks.join(", ")),
+        escaped(&tasks.join(", ")),
     );
     let _ = write!(
         html,
@@ -67,13 +68,13 @@ pub(crate) fn page(
     html += "<h2>Training loss by epoch</h2>";
     chart(&mut html, &by_epoch(&loss), "epoch");
     agreement(&mut html, tasks, agreements);
-    let _ = write!(html, "<h2>Run file</h2><pre>{}</pre></body></html>\n", escape(run_file));
+    let _ = write!(html, "<h2>Run file</h2><pre>{}</pre></body></html>\n", escaped(run_file));
     html
 }
 
 fn scores(html: &mut String, dev: &Metrics) {
     let Metrics::Tasks(tasks) = dev else { return };
-    *html += "<h2>Scores on dev</h2><div class=\"scroll\"><table><tr><th>task</th><th>judged by</th><th>score</th><th>all</th></tr>";
+    *html += "<h2>Scores on dev</h2><div class=\"scroll\"><table><tr><th>task</th><th>judged by</th><th>score</th><th class=\"all\">all</th></tr>";
     for task in &tasks.0 {
         let all: Vec<String> = task
             .metrics
@@ -83,9 +84,9 @@ fn scores(html: &mut String, dev: &Metrics) {
             .collect();
         let _ = write!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{:.4}</td><td>{}</td></tr>",
-            escape(&task.name),
-            escape(&task.metric),
+            "<tr><td>{}</td><td>{}</td><td>{:.4}</td><td class=\"all\">{}</td></tr>",
+            escaped(&task.name),
+            escaped(&task.metric),
             task.main(),
             all.join(", ")
         );
@@ -108,7 +109,7 @@ fn comparisons(html: &mut String, report: &RunReport) {
         let _ = write!(
             html,
             "<tr><td>{}</td><td>{:.4}</td><td>{:.4}</td><td>{:+.1}</td><td>{:.1} to {:.1}</td><td>{verdict}</td></tr>",
-            escape(&comparison.task),
+            escaped(&comparison.task),
             comparison.together,
             comparison.alone,
             100.0 * (comparison.together - comparison.alone),
@@ -130,11 +131,11 @@ fn agreement(html: &mut String, tasks: &[String], agreements: &[Agreement]) {
         last.step
     );
     for task in tasks {
-        let _ = write!(html, "<th>{}</th>", escape(task));
+        let _ = write!(html, "<th>{}</th>", escaped(task));
     }
     *html += "</tr>";
     for (task, row) in tasks.iter().zip(&last.cosines) {
-        let _ = write!(html, "<tr><td>{}</td>", escape(task));
+        let _ = write!(html, "<tr><td>{}</td>", escaped(task));
         for cosine in row {
             let colour = heat(*cosine);
             let _ =
@@ -232,24 +233,8 @@ fn chart(html: &mut String, lines: &[Line], axis: &str) {
             "<rect x=\"{LEFT}\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"{at}\">{}</text>",
             at - 6.0,
             LEFT + 20.0,
-            escape(&line.name)
+            escaped(&line.name)
         );
     }
     *html += "</svg>";
-}
-
-/// Text as HTML shows it.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     examples::Example,
+    html::escaped,
     token_weights::{Piece, TokenWeight, WeightShare, WeightShares, largest, pieces},
 };
 
@@ -119,22 +120,6 @@ fn text(example: &Example, weights: &[TokenWeight]) -> String {
         );
     }
     html
-}
-
-/// Text that stands for itself in HTML, inside and outside of quotes.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

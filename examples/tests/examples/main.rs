@@ -47,3 +47,12 @@ fn multi_task() {
         assert!(out.contains(line), "{line:?} is not in {out}");
     }
 }
+
+/// One model with every technique: it exits 0 only when both tasks were learned.
+#[test]
+fn all_together() {
+    let output = Command::new(example("all_together")).env("BURN_DEVICE", "flex").output().unwrap();
+    let out = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{out}");
+    assert!(out.contains("things: ") && out.contains("topic listens most to: "), "{out}");
+}
