@@ -86,7 +86,8 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             None => from_scratch(&assets.join("tiny_encoder"), folder.join("encoder"), seed)?,
         };
         // Only training sentences decide which words are new.
-        let scan = scan_vocabulary(&model, &[train.clone()], None, &columns, arguments.words)?;
+        let scan =
+            scan_vocabulary(&model, std::slice::from_ref(&train), None, &columns, arguments.words)?;
         let words: Vec<&str> = scan.chosen.iter().map(|word| word.word.as_str()).collect();
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("words.txt"), words.join("\n"))?;
@@ -99,7 +100,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
                 println!("  {:16} = {}", word.word, word.pieces.join(" "));
             }
             let pieces = |model: &Path| -> Result<f64, bert_train::Error> {
-                let scan = scan_vocabulary(model, &[dev.clone()], None, &columns, 0)?;
+                let scan = scan_vocabulary(model, std::slice::from_ref(&dev), None, &columns, 0)?;
                 Ok(scan.now.pieces_per_word)
             };
             let (before, after) = (pieces(&model)?, pieces(&extended)?);

@@ -14,6 +14,9 @@ use crate::{
     statistics::{SignTest, Summary},
 };
 
+/// How a run's model is scored, by the run's directory.
+pub type Scoring<'a> = &'a dyn Fn(&Path) -> Result<Score>;
+
 /// Compares finished runs by their main scores on dev; runs that differ in nothing but the seed are one group.
 ///
 /// `score` gives another score of a run's model, such as that on other data.
@@ -21,10 +24,7 @@ use crate::{
 /// # Errors
 /// [`Error::FewRuns`] for fewer than two; where a directory holds no run or one that has not come to its end; where two
 /// runs are the same but for their directories, or were measured on different rows.
-pub fn compare(
-    runs: &[PathBuf],
-    score: Option<&dyn Fn(&Path) -> Result<Score>>,
-) -> Result<Comparison> {
+pub fn compare(runs: &[PathBuf], score: Option<Scoring<'_>>) -> Result<Comparison> {
     if runs.len() < 2 {
         return Err(Error::FewRuns { got: runs.len() });
     }
@@ -32,10 +32,7 @@ pub fn compare(
 }
 
 /// [`compare`], which may be of one run.
-pub(crate) fn compare_runs(
-    runs: &[PathBuf],
-    score: Option<&dyn Fn(&Path) -> Result<Score>>,
-) -> Result<Comparison> {
+pub(crate) fn compare_runs(runs: &[PathBuf], score: Option<Scoring<'_>>) -> Result<Comparison> {
     let runs: Vec<Run> = runs
         .iter()
         .map(|path| {

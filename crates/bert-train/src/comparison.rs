@@ -156,7 +156,7 @@ impl fmt::Display for Comparison {
         )?;
         for group in &self.groups {
             let Summary { n, mean, sd, median, min, max } = group.summary;
-            let sd = sd.map_or("-".to_owned(), |sd| percent(sd));
+            let sd = sd.map_or("-".to_owned(), percent);
             write!(f, "{:wide$} {n:>4} {:>7} {sd:>7}", group.name, percent(mean))?;
             writeln!(f, " {:>7} {:>7} {:>7}", percent(median), percent(min), percent(max))?;
         }

@@ -1,9 +1,6 @@
 //! What a run leaves for those who compare it: its score and its answers on the dev rows.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use bert_core::write_atomically;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -176,9 +173,9 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })
 }
 
-fn parse<T: DeserializeOwned>(path: &PathBuf, json: &str) -> Result<T> {
+fn parse<T: DeserializeOwned>(path: &Path, json: &str) -> Result<T> {
     let refuse = |error: serde_json::Error| Error::RunRecord {
-        path: path.clone(),
+        path: path.into(),
         reason: error.to_string(),
     };
     serde_json::from_str(json).map_err(refuse)

@@ -51,7 +51,7 @@ impl Mixing {
         let refuse =
             |key, got: f64, expected| Err(Error::Recipe { key, got: got.to_string(), expected });
         match self.sampling {
-            Sampling::Temperature { temperature } if !(temperature >= 1.0) => {
+            Sampling::Temperature { temperature } if !(1.0..).contains(&temperature) => {
                 return refuse("sampling: temperature", temperature, "a number from 1");
             }
             _ => {}

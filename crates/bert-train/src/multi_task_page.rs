@@ -68,7 +68,7 @@ pub(crate) fn page(
     html += "<h2>Training loss by epoch</h2>";
     chart(&mut html, &by_epoch(&loss), "epoch");
     agreement(&mut html, tasks, agreements);
-    let _ = write!(html, "<h2>Run file</h2><pre>{}</pre></body></html>\n", escaped(run_file));
+    let _ = writeln!(html, "<h2>Run file</h2><pre>{}</pre></body></html>", escaped(run_file));
     html
 }
 

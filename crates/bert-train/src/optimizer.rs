@@ -101,6 +101,7 @@ fn group(pattern: &str) -> ParamGroup {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use bert_core::{BertConfig, Embeddings, EncoderInput, initialise};
     use burn::tensor::{Device, Int};

@@ -11,6 +11,9 @@ use crate::{
     text_classifier::TextClassifier,
 };
 
+/// The answer for a text, and how much each of its tokens counts.
+pub type WeightedPrediction = (Prediction, Vec<TokenWeight>);
+
 /// How much a token counts in a text's vector.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TokenWeight {
@@ -45,7 +48,7 @@ impl TextClassifier {
         max_length: usize,
         batch_size: usize,
         device: &Device,
-    ) -> Result<(Vec<(Prediction, Vec<TokenWeight>)>, usize)> {
+    ) -> Result<(Vec<WeightedPrediction>, usize)> {
         let (encodings, truncated) = self.encode(examples, max_length)?;
         let results = map_batches_to(&encodings, batch_size, device, |input| {
             let (logits, weights) = self.model.forward_with_weights(&input);
@@ -171,6 +174,7 @@ pub(crate) fn pieces(example: &Example, weights: &[TokenWeight]) -> Vec<Piece> {
     // How much of each text has been shown; a second text that is not there has been.
     let mut shown = [0, if example.pair.is_some() { 0 } else { texts[1].len() }];
     let mut specials = 0;
+    #[allow(clippy::explicit_counter_loop)] // INVARIANT: it counts special tokens, not all.
     for token in weights {
         let (Some(start), Some(end)) = (token.start, token.end) else {
             // After [CLS] each text ends with a [SEP], which comes after what was cut off.

@@ -123,10 +123,14 @@ fn softmax_pooling_agrees() {
             let scores = reshape(&x[1], [tokens, columns]) * 5.0;
             softmax_pooling(reshape(&x[0], [tokens, width]), scores, &lengths())
         });
-        assert_versions_agree("softmax_pooling with fixed weights", &[x.clone()], &|x| {
-            let scores = Tensor::ones([tokens, columns], &x[0].device());
-            softmax_pooling(reshape(&x[0], [tokens, width]), scores, &lengths())
-        });
+        assert_versions_agree(
+            "softmax_pooling with fixed weights",
+            std::slice::from_ref(&x),
+            &|x| {
+                let scores = Tensor::ones([tokens, columns], &x[0].device());
+                softmax_pooling(reshape(&x[0], [tokens, width]), scores, &lengths())
+            },
+        );
     }
 }
 

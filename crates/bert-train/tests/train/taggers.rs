@@ -256,7 +256,7 @@ fn a_plain_hugging_face_tagger_is_applied() {
             ..Sentence::default()
         };
         let (taggings, cut) =
-            tagger.predict_sentences(&[sentence.clone()], 16, 2, &device).unwrap();
+            tagger.predict_sentences(std::slice::from_ref(&sentence), 16, 2, &device).unwrap();
         assert_eq!((taggings[0].text.as_str(), cut), ("É playing movie!", 0));
         let places: Vec<_> =
             taggings[0].tokens.iter().map(|t| (t.text.as_str(), t.start, t.end)).collect();
