@@ -122,7 +122,11 @@ impl Predict {
             )),
             TrainedModel::MultiTask(tasker) => {
                 let max_length = self.running.max_length.unwrap_or(tasker.settings.max_length);
-                self.texts(tasker.texts(), max_length, PART, |examples| {
+                let texts = match self.texts.column.len() {
+                    0 => tasker.texts(),
+                    given => given,
+                };
+                self.texts(texts, max_length, PART, |examples| {
                     let (answers, cut) =
                         tasker.predict(examples, max_length, batch_size, &device)?;
                     let line = |(example, answers)| {

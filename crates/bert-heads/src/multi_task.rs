@@ -6,7 +6,10 @@ use bert_core::{
     Bert, BertConfig, EncoderInput, NamedTensor, Site, fnv1a, initialise, named_parameters,
     parameter_shapes, set_parameters,
 };
-use bert_kernels::{Dropout, Sequences, dropout, linear, random::Key};
+use bert_kernels::{
+    Dropout, Sequences, dropout, linear,
+    random::{Key, Purpose},
+};
 use burn::{
     module::{Module, Param},
     nn::{Linear, LinearConfig},
@@ -147,8 +150,13 @@ impl MultiTask {
         key: Option<Key>,
     ) -> Vec<Tensor<2>> {
         let mut logits: Vec<Option<Tensor<2>>> = vec![None; heads.len()];
-        for places in self.by_input(heads).into_values() {
+        for (pass, places) in (0..).zip(self.by_input(heads).into_values()) {
             let of_input: Vec<usize> = places.iter().map(|place| heads[*place]).collect();
+            // Each further pass over the same texts drops something else.
+            let key = key.map(|key| match pass {
+                0 => key,
+                pass => key.derive(Purpose::Dropout, [0, 0, pass]),
+            });
             for (place, output) in places.iter().zip(self.forward_alike(input, &of_input, key)) {
                 logits[*place] = Some(output);
             }
@@ -360,7 +368,12 @@ impl Task {
 
 /// The same values, whose gradient is multiplied with `factor` on its way back.
 fn scale_gradient(x: Tensor<2>, factor: f64) -> Tensor<2> {
-    if factor == 1.0 { x } else { x.clone() * factor + x.detach() * (1.0 - factor) }
+    if factor == 1.0 {
+        return x;
+    }
+    // What is added is 0, exactly.
+    let value = x.clone().detach();
+    value.clone() + (x - value) * factor
 }
 
 /// `tasks.NAME.` in place of `tasks.PLACE.`.

@@ -28,7 +28,7 @@ pub struct Agreement {
 impl Agreement {
     /// Compares the gradients of the tasks on the same rows of each, spread evenly over its data; nothing is dropped.
     ///
-    /// There is nothing to compare where there is one task, or where a loss is no finite number.
+    /// Of each set at most as many rows are taken as a batch has. There is nothing to compare where there is one task, or where a loss is no finite number.
     pub(crate) fn measure<M: Trainable>(
         model: &M,
         data: &M::Data,
@@ -36,8 +36,9 @@ impl Agreement {
         step: usize,
         device: &Device,
     ) -> Option<Self> {
+        let sets = sampler.sets().iter().enumerate();
         let mut batches: Vec<Batch> =
-            sampler.sets().iter().enumerate().flat_map(|(set, rows)| probes(set, rows)).collect();
+            sets.flat_map(|(set, rows)| probes(set, rows, sampler.batch_size_of(set))).collect();
         batches.sort_by_key(|batch| batch.heads[0]);
         if batches.len() < 2 {
             return None;
@@ -65,9 +66,14 @@ impl Agreement {
 }
 
 /// The rows of a set that are compared, once for each of its heads.
-fn probes(set: usize, rows: &TrainingSet) -> impl Iterator<Item = Batch> {
+fn probes(
+    set: usize,
+    rows: &TrainingSet,
+    batch_size: usize,
+) -> impl Iterator<Item = Batch> + use<> {
     let count = rows.lengths.len();
-    let taken = count.min(ROWS);
+    let taken = count.min(ROWS).min(batch_size);
     let places: Vec<usize> = (0..taken).map(|place| place * count / taken).collect();
-    rows.heads.iter().map(move |head| Batch { set, rows: places.clone(), heads: vec![*head] })
+    let heads = rows.heads.clone().into_iter();
+    heads.map(move |head| Batch { set, rows: places.clone(), heads: vec![head] })
 }

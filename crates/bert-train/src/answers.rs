@@ -100,7 +100,7 @@ impl TrainedModel {
                 let (data, _) = tasker.measured(path, format, &heads, columns, max_length)?;
                 let tasks = data.metrics(&data.logits(&tasker.model, batch_size, device));
                 let metrics = Metrics::Tasks(tasks);
-                let metric = metrics.main_name().to_owned();
+                let metric = metrics.main_name();
                 Ok(Score { metric, value: metrics.main(), rows: vec![] })
             }
         }

@@ -100,7 +100,7 @@ impl Balancer {
 
     /// GradNorm: moves the weights by the norms of the gradients of `tasks` on the layer that they share last.
     ///
-    /// With `G_i` the norm of task `i`'s weighted gradient and `r_i` how much of its first loss is left, over the mean of all
+    /// With `G_i` the norm of task `i`'s gradient times the weight that was found (not the one that is given), and `r_i` how much of its first loss is left, over the mean of all
     /// tasks: `w_i -= rate * sign(G_i - mean(G) r_i^alpha) * G_i / w_i`, and then all are scaled to a mean of 1.
     ///
     /// `losses` has the loss of each of `tasks`, before any weight; `gram` the dot products of their gradients.
@@ -119,16 +119,17 @@ impl Balancer {
         let left: Vec<f64> = tasks.iter().zip(losses).map(left).collect();
         let count = tasks.len() as f64;
         let mean_left = left.iter().sum::<f64>() / count;
-        let norms: Vec<f64> = (0..tasks.len()).map(|place| gram.norm(place)).collect();
+        // What is given stands beside what is found, and is not made up for.
+        let norm = |(place, task): (usize, &usize)| gram.norm(place) / self.base[*task];
+        let norms: Vec<f64> = tasks.iter().enumerate().map(norm).collect();
         let mean_norm = norms.iter().sum::<f64>() / count;
         if !(mean_left > 0.0 && mean_norm > 0.0) {
             return;
         }
-        let weights = self.weights();
         for ((task, norm), left) in tasks.iter().zip(&norms).zip(left) {
             let difference = norm - mean_norm * (left / mean_left).powf(alpha);
             let sign = if difference == 0.0 { 0.0 } else { difference.signum() };
-            let moved = self.found[*task] - weight_lr * sign * norm / weights[*task];
+            let moved = self.found[*task] - weight_lr * sign * norm / self.found[*task];
             self.found[*task] = moved.max(LEAST_WEIGHT);
         }
         self.normalise(tasks);
@@ -207,6 +208,20 @@ mod tests {
         balancer.after_step(&[0, 1], &[1.0, 2.0], &gram([2.0, 2.0]));
         let (w_0, w_1) = (11.0 / 9.0 - 1.8 / 11.0, 7.0 / 9.0 + 1.8 / 7.0);
         assert_close(&balancer.weights(), &[2.0 * w_0 / (w_0 + w_1), 2.0 * w_1 / (w_0 + w_1)]);
+    }
+
+    /// A task of weight 2 has gradients twice as large, and the same weight is found for it.
+    #[test]
+    fn gradnorm_leaves_given_weights_alone() {
+        let balance = Balance::GradNorm { alpha: 1.0, weight_lr: 0.1 };
+        let mut plain = Balancer::new(balance, vec![1.0, 1.0]);
+        let mut heavy = Balancer::new(balance, vec![2.0, 1.0]);
+        for losses in [[4.0, 2.0], [1.0, 2.0]] {
+            plain.after_step(&[0, 1], &losses, &gram([1.0, 3.0]));
+            heavy.after_step(&[0, 1], &losses, &gram([2.0, 3.0]));
+        }
+        let [a, b] = plain.weights()[..] else { panic!("two tasks") };
+        assert_close(&heavy.weights(), &[2.0 * a, b]);
     }
 
     #[test]

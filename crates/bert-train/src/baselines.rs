@@ -73,10 +73,25 @@ impl TaskComparison {
             metrics.score(&task.metric).unwrap_or_else(|| Metrics::main(&metrics))
         };
         let all: Vec<usize> = (0..targets.len()).collect();
+        // A mean over rows needs each row's score once, however often rows are drawn.
+        let is_mean = match targets {
+            Targets::Answers(_) => true,
+            Targets::Tags(_) => false,
+            _ => task.metric == "accuracy",
+        };
+        let by_row: Vec<f64> = match is_mean {
+            true => {
+                all.iter().map(|row| score(together, &[*row]) - score(alone, &[*row])).collect()
+            }
+            false => vec![],
+        };
         let mut differences: Vec<f64> = (0..RESAMPLES)
             .map(|sample| {
                 let mut random = Stream::new(seed, Purpose::Sample, (2 << 32) | sample as u64);
                 let rows: Vec<usize> = all.iter().map(|_| random.below(all.len())).collect();
+                if is_mean {
+                    return rows.iter().map(|row| by_row[*row]).sum::<f64>() / rows.len() as f64;
+                }
                 score(together, &rows) - score(alone, &rows)
             })
             .collect();

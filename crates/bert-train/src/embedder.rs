@@ -35,6 +35,9 @@ impl Embedder {
     pub fn load(dir: &Path, pooling: Option<PoolingKind>, device: &Device) -> Result<Self> {
         let files = ModelDir::open(dir)?;
         let own = files.settings.as_ref();
+        if own.is_some_and(|own| own.tasks.iter().any(|task| task.task_embedding.is_some())) {
+            return Err(Error::EmbedTasks { path: dir.into() });
+        }
         // A tagger pools nothing.
         let pooled = own.filter(|own| own.kind == TaskKind::Classify);
         let kind = pooling.or(pooled.map(|own| own.pooling)).unwrap_or(PoolingKind::Mean);

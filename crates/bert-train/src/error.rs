@@ -22,6 +22,49 @@ pub enum Error {
         /// The balance.
         balance: &'static str,
     },
+    /// Steps that take every task leave nothing to sample.
+    #[error(
+        "step = \"all\" takes a batch of every task in each step, so that none is sampled: leave out sampling, or write step = \"one\""
+    )]
+    SamplingOfAll,
+    /// A score that is there for two labels only.
+    #[error(
+        "task {name:?} has {labels} labels, and metric f1 is that of the second of two: choose f1_macro, accuracy or matthews"
+    )]
+    MetricOfTwo {
+        /// The task.
+        name: String,
+        /// Its labels.
+        labels: usize,
+    },
+    /// No task of a model takes such a row.
+    #[error("no task of the model takes {}: its tasks take {}", texts_a_row(*.got), texts_a_row(3 - *.got))]
+    NoTaskFor {
+        /// The texts of the row, 1 or 2.
+        got: usize,
+    },
+    /// The tasks of one file hold out different rows of it.
+    #[error(
+        "{path}: tasks {first:?} and {second:?} read the same file and hold out rows of their own, so that one's dev rows would train the \
+         other: give them the same dev_fraction and format, or dev files"
+    )]
+    DifferentShares {
+        /// The training file.
+        path: PathBuf,
+        /// A task.
+        first: String,
+        /// A task that differs.
+        second: String,
+    },
+    /// Vectors of a model whose tasks read word embeddings of their own.
+    #[error(
+        "the tasks of {path} map the word embeddings, each in its own way: take one out with `bert export --model {} --task NAME \
+         --out DIR`, and embed with that", .path.display()
+    )]
+    EmbedTasks {
+        /// The model's directory.
+        path: PathBuf,
+    },
     /// A label that is to be a number is none.
     #[error(
         "{path}, line {line}: expected a number as label, got {label:?}: a task of kind classify takes any label"
@@ -728,12 +771,21 @@ fn multi_head_example(hidden_size: usize) -> String {
     format!("multi-head={}", heads.unwrap_or(1))
 }
 
+fn texts_a_row(texts: usize) -> &'static str {
+    if texts == 2 { "two texts" } else { "one text" }
+}
+
 impl Error {
     /// Whether the cause is in what the user gave (data, flags, a run file) and not in the work on it.
     pub fn is_bad_input(&self) -> bool {
         // Each variant is listed, so that a new one cannot be forgotten here.
         match self {
             Self::StepOfAll { .. }
+            | Self::SamplingOfAll
+            | Self::MetricOfTwo { .. }
+            | Self::NoTaskFor { .. }
+            | Self::DifferentShares { .. }
+            | Self::EmbedTasks { .. }
             | Self::NotNumber { .. }
             | Self::TaskTexts { .. }
             | Self::UnknownTask { .. }

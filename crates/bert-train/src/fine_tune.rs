@@ -51,7 +51,7 @@ pub struct EpochReport {
     pub train_loss: f64,
     /// The mean training loss of each head; none where it was not trained.
     pub head_losses: Vec<Option<f64>>,
-    /// The heads that are finished by now.
+    /// The heads that are finished with it.
     pub finished: Vec<usize>,
     /// The metrics on the dev rows after the epoch.
     pub dev: Metrics,
@@ -67,7 +67,7 @@ pub trait Observer {
     /// Called after every step.
     fn step(&mut self, _report: &StepReport) {}
 
-    /// Called before every epoch and after the last, where there are several tasks.
+    /// Called before the first epoch and after every one, where there are several tasks.
     fn agreement(&mut self, _report: &Agreement) {}
 
     /// Called after every epoch; `parameters` gives those of the model as it is then, as a checkpoint holds them.
@@ -146,6 +146,9 @@ pub fn fine_tune<M: Trainable>(
     let steps_per_epoch = mixer.sampler.steps_per_epoch();
     let total_steps = steps_per_epoch * recipe.epochs;
 
+    if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, 0, &device) {
+        observer.agreement(&agreement);
+    }
     let start = Instant::now();
     let (mut step, mut rows, mut train_time) = (0, 0, Duration::ZERO);
     let mut epochs: Vec<EpochReport> = vec![];
@@ -155,9 +158,6 @@ pub fn fine_tune<M: Trainable>(
         let steps_of_epoch = steps.len();
         if steps_of_epoch == 0 {
             break;
-        }
-        if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, step, &device) {
-            observer.agreement(&agreement);
         }
         let mut epoch_loss = Mean::default();
         let mut head_losses = vec![Mean::default(); mixer.heads()];
@@ -187,8 +187,11 @@ pub fn fine_tune<M: Trainable>(
 
             let (mut loss, mut step_rows) = (0.0, 0);
             let mut by_head = vec![];
-            for (part, losses) in parts.iter().zip(&losses) {
-                step_rows += part.rows.len();
+            for (number, (part, losses)) in parts.iter().zip(&losses).enumerate() {
+                // Parts of one batch, for a head each, follow each other.
+                if number == 0 || parts[number - 1].set != part.set {
+                    step_rows += part.rows.len();
+                }
                 for (head, value) in part.heads.iter().zip(losses) {
                     loss += value * weights[*head];
                     head_losses[*head].add(*value, part.rows.len());
@@ -212,6 +215,9 @@ pub fn fine_tune<M: Trainable>(
             });
         }
 
+        if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, step, &device) {
+            observer.agreement(&agreement);
+        }
         let evaluated = model.valid();
         let dev = evaluated.evaluate(dev, recipe.batch_size, &plain);
         if !dev.loss().is_finite() {
@@ -233,9 +239,6 @@ pub fn fine_tune<M: Trainable>(
             best = Some((report.dev.main(), evaluated));
         }
         epochs.push(report);
-    }
-    if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, step, &device) {
-        observer.agreement(&agreement);
     }
 
     let best_epoch = 1 + epochs.iter().rposition(|report| report.best).unwrap_or(0);

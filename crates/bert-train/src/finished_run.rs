@@ -102,7 +102,7 @@ impl AnsweredRow {
 /// The report as it is written down.
 #[derive(Serialize)]
 struct Report<'a> {
-    metric: &'static str,
+    metric: String,
     value: f64,
     #[serde(flatten)]
     report: &'a RunReport,

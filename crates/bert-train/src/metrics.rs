@@ -69,15 +69,19 @@ impl Metrics {
     }
 
     /// The name of [`main`](Self::main), as its key has it.
-    pub(crate) fn main_name(&self) -> &'static str {
-        match self {
+    pub(crate) fn main_name(&self) -> String {
+        let name = match self {
             Self::Classification(_) => "accuracy",
             Self::MultiLabel(_) => "f1_micro",
             Self::Ordinal(_) => "kappa",
             Self::Regression(_) => "spearman",
             Self::Tagging(_) | Self::Answers(_) => "f1",
-            Self::Tasks(_) => "mean",
-        }
+            Self::Tasks(tasks) => {
+                let names = tasks.0.iter().map(|task| format!("{} {}", task.name, task.metric));
+                return format!("mean of {}", names.collect::<Vec<_>>().join(", "));
+            }
+        };
+        name.to_owned()
     }
 
     /// The mean loss.

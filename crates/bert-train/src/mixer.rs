@@ -109,7 +109,7 @@ impl Mixer {
         }
     }
 
-    /// Learns from an epoch's mean training losses and dev scores, one a head; the tasks that are finished by now.
+    /// Learns from an epoch's mean training losses and dev scores, one a head; the tasks that are finished with it.
     pub(crate) fn after_epoch(&mut self, losses: &[Option<f64>], scores: &[f64]) -> Vec<usize> {
         self.balancer.after_epoch(losses);
         let mut finished = vec![];

@@ -76,6 +76,9 @@ impl Mixing {
             Balance::Dwa { .. } => Some("dwa"),
             Balance::Fixed | Balance::Uncertainty { .. } => None,
         };
+        if self.step_size == StepSize::All && self.sampling != Sampling::Proportional {
+            return Err(Error::SamplingOfAll);
+        }
         match needs_all {
             Some(balance) if self.step_size == StepSize::One => Err(Error::StepOfAll { balance }),
             _ => Ok(()),

@@ -170,6 +170,12 @@ impl MultiTaskConfig {
                 );
                 return Err(file.refuse(&["task", name], message));
             }
+            if ["text", "pair", "rows"].contains(&name.as_str()) {
+                let message = format!(
+                    "a task cannot be called {name:?}, which stands for something else in answers"
+                );
+                return Err(file.refuse(&["task", name], message));
+            }
             file.check_keys(&["task", name], &TASK_KEYS)?;
             file.check_values::<TaskTable>(&["task", name], &["kind", "train"], &TASK_KEYS)?;
         }
@@ -189,11 +195,10 @@ impl MultiTaskConfig {
                     format!("sampling has a weight for {unknown:?}, but the tasks are {known}");
                 return Err(file.refuse(&["sampling"], message));
             }
-            let is_right = |weight: &f64| *weight >= 0.0 && weight.is_finite();
+            let is_right = |weight: &f64| *weight > 0.0 && weight.is_finite();
             let covers = names.iter().all(|name| weights.contains_key(name));
-            if !covers || !weights.values().all(is_right) || weights.values().sum::<f64>() <= 0.0 {
-                let message =
-                    "sampling needs a weight from 0 for each task, and one above 0".to_owned();
+            if !covers || !weights.values().all(is_right) {
+                let message = "sampling needs a weight above 0 for each task".to_owned();
                 return Err(file.refuse(&["sampling"], message));
             }
         }
@@ -355,6 +360,14 @@ impl TaskTable {
         }
         if self.patience == Some(0) {
             return refuse("patience", "patience must be a whole number from 1, got 0".into());
+        }
+        if let Some(share) = self.dev_fraction.filter(|share| !(*share > 0.0 && *share < 1.0)) {
+            let message = format!("dev_fraction must be above 0 and below 1, got {share}");
+            return refuse("dev_fraction", message);
+        }
+        if self.gradient_factor == 0.0 && self.task_embedding.is_some() {
+            let message = "no gradient reaches the task's task_embedding where gradient_factor is 0: leave out one of them";
+            return refuse("gradient_factor", message.into());
         }
         if self.dev.is_some() && self.dev_fraction.is_some() {
             return refuse(

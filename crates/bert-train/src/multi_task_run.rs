@@ -1,6 +1,9 @@
 //! A whole run of several tasks: from files to a directory with the trained model.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use bert_core::{BertConfig, Tokenizer, write_atomically};
 use bert_heads::PoolingKind;
@@ -23,6 +26,7 @@ use crate::{
     run::{DEV_FRACTION, RUN_FILE, Recorder, RunReport, check_out, clear_out},
     sampler::Sampling,
     split::stratified_split,
+    task_form::AnswerKind,
     task_kind::TaskKind,
     task_rows::Reading,
     task_sets::{TaskDev, TaskSet},
@@ -105,6 +109,7 @@ struct TaskData {
 
 /// A task's rows with where they come from.
 struct Loaded<'a> {
+    name: &'a String,
     table: &'a TaskTable,
     set: TaskSet,
     strata: Vec<u32>,
@@ -119,12 +124,10 @@ impl TaskData {
         let max_length = bert_config.max_length(config.max_length)?;
         let (mut loaded, mut settings) = (vec![], vec![]);
         for (head, (name, table)) in config.tasks.iter().enumerate() {
-            let reading = |path| Reading {
-                kind: table.kind,
-                path,
-                format: table.format,
-                columns: &table.columns,
-            };
+            // Written out once, so that dev rows are read by the training file's names and not by their own order.
+            let columns = complete_columns(table)?;
+            let reading =
+                |path| Reading { kind: table.kind, path, format: table.format, columns: &columns };
             let encode = |path, is_training| {
                 let rows = reading(path).rows(is_training)?;
                 let (encodings, cut) =
@@ -133,6 +136,12 @@ impl TaskData {
             };
             let (rows, encodings, cut) = encode(&table.train, true)?;
             let labels = reading(&table.train).labels(&rows)?;
+            if table.metric.as_deref() == Some("f1")
+                && table.kind.answer() == AnswerKind::Label
+                && labels.len() != 2
+            {
+                return Err(Error::MetricOfTwo { name: name.clone(), labels: labels.len() });
+            }
             let targets = reading(&table.train).targets(&rows, &labels, &encodings)?;
             let set = |encodings, targets| TaskSet {
                 encodings,
@@ -159,12 +168,12 @@ impl TaskData {
                 ));
             }
             let strata = rows.strata(table.kind);
-            loaded.push(Loaded { table, set: set(encodings, targets), strata, dev });
+            loaded.push(Loaded { name, table, set: set(encodings, targets), strata, dev });
             settings.push(TaskSettings {
                 name: name.clone(),
                 kind: table.kind,
                 labels: labels.names().to_vec(),
-                columns: complete_columns(table)?,
+                columns: columns.clone(),
                 data_set: head,
                 metric: table.metric(),
                 pooling: (!table.kind.is_of_tokens()).then(|| table.pooling.unwrap_or_default()),
@@ -225,53 +234,58 @@ fn complete_columns(table: &TaskTable) -> Result<crate::columns::Columns> {
     }
 }
 
-/// Where a task's rows come from.
-type Source<'a> = (&'a PathBuf, Option<Format>, Option<&'a PathBuf>, Option<f64>);
+/// Where a task's dev rows come from.
+type DevSource<'a> = (Option<Format>, Option<&'a PathBuf>, Option<f64>);
 
-fn source(table: &TaskTable) -> Source<'_> {
-    (&table.train, table.format, table.dev.as_ref(), table.dev_fraction)
+fn dev_source(table: &TaskTable) -> DevSource<'_> {
+    (table.format, table.dev.as_ref(), table.dev_fraction)
 }
 
-/// Puts together the tasks that read the same texts, and holds out rows where there is no dev file.
+/// Puts together the tasks that read the same texts, and holds out rows where there is no dev file: the same ones for all tasks
+/// of a training file.
 fn group(
     loaded: Vec<Loaded>,
     seed: u64,
     observer: &mut dyn Observer,
 ) -> Result<(Vec<TaskSet>, Vec<TaskSet>)> {
-    let mut groups: Vec<Vec<Loaded>> = vec![];
+    let mut files: Vec<Vec<Loaded>> = vec![];
     for task in loaded {
-        match groups.iter_mut().find(|group| source(group[0].table) == source(task.table)) {
-            Some(group) => group.push(task),
-            None => groups.push(vec![task]),
+        match files.iter_mut().find(|tasks| tasks[0].table.train == task.table.train) {
+            Some(tasks) => tasks.push(task),
+            None => files.push(vec![task]),
         }
     }
     let (mut train, mut dev) = (vec![], vec![]);
-    for group in groups {
-        let table = group[0].table;
-        let strata: Vec<(usize, Vec<u32>)> =
-            group.iter().map(|task| (task.set.targets[0].0, task.strata.clone())).collect();
-        let (sets, dev_sets): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|task| (task.set, task.dev)).unzip();
-        let sets = merge(sets);
-        if table.dev.is_some() {
-            train.extend(sets);
+    for tasks in files {
+        let table = tasks[0].table;
+        let holds_out = tasks.iter().any(|task| task.dev.is_none());
+        let differs = |task: &&Loaded| dev_source(task.table) != dev_source(table);
+        if let (true, Some(other)) = (holds_out, tasks.iter().find(differs)) {
+            return Err(Error::DifferentShares {
+                path: table.train.clone(),
+                first: tasks[0].name.clone(),
+                second: other.name.clone(),
+            });
+        }
+        if !holds_out {
+            let (sets, dev_sets): (Vec<_>, Vec<_>) =
+                tasks.into_iter().map(|task| (task.set, task.dev)).unzip();
+            train.extend(merge(sets));
             dev.extend(merge(dev_sets.into_iter().flatten().collect()));
             continue;
         }
-        for set in sets {
-            let of_set = strata.iter().filter(|(head, _)| set.heads().contains(head));
-            // By the labels of the first task that has some.
-            let strata =
-                of_set.map(|(_, strata)| strata).max_by_key(|strata| strata.iter().max().copied());
-            let alike = vec![0; set.encodings.len()];
-            let fraction = table.dev_fraction.unwrap_or(DEV_FRACTION);
-            let split = stratified_split(strata.unwrap_or(&alike), fraction, seed)?;
-            observer.notice(&format!(
-                "no dev file: {} of {} rows of {} are held out for dev, with seed {seed}",
-                split.dev.len(),
-                set.encodings.len(),
-                table.train.display(),
-            ));
+        // By the labels of the first task that has some.
+        let has_labels = |task: &&Loaded| task.strata.iter().any(|label| *label > 0);
+        let strata = &tasks.iter().find(has_labels).unwrap_or(&tasks[0]).strata;
+        let fraction = table.dev_fraction.unwrap_or(DEV_FRACTION);
+        let split = stratified_split(strata, fraction, seed)?;
+        observer.notice(&format!(
+            "no dev file: {} of {} rows of {} are held out for dev, with seed {seed}",
+            split.dev.len(),
+            strata.len(),
+            table.train.display(),
+        ));
+        for set in merge(tasks.into_iter().map(|task| task.set).collect()) {
             train.push(set.select(&split.train));
             dev.push(set.select(&split.dev));
         }
@@ -315,17 +329,20 @@ impl Baseline {
                 own.name == task.name && own.kind == task.kind && own.labels == task.labels
             }),
         };
-        let vocab_size = match &model {
-            TrainedModel::Classifier(own) => own.config.vocab_size,
-            TrainedModel::Tagger(own) => own.config.vocab_size,
-            TrainedModel::MultiTask(own) => own.config.vocab_size,
+        let (config, tokenizer) = match &model {
+            TrainedModel::Classifier(own) => (&own.config, &own.tokenizer),
+            TrainedModel::Tagger(own) => (&own.config, &own.tokenizer),
+            TrainedModel::MultiTask(own) => (&own.config, &own.tokenizer),
         };
+        // It is asked about the texts as this run encodes them.
+        let words = |tokenizer: &Tokenizer| tokenizer.vocabulary().collect::<BTreeMap<_, _>>();
+        let reads_the_same = words(tokenizer) == words(&tasker.tokenizer)
+            && config.max_position_embeddings >= tasker.settings.max_length
+            && config.type_vocab_size == tasker.config.type_vocab_size;
         let heads: Vec<usize> =
             (0..tasker.tasks().len()).filter(|head| answers(&tasker.tasks()[*head])).collect();
         match heads[..] {
-            [head] if vocab_size == tasker.config.vocab_size => {
-                Ok(Self { head, model: Some(model) })
-            }
+            [head] if reads_the_same => Ok(Self { head, model: Some(model) }),
             _ => Err(Error::Baseline { path: dir.into(), fitting: heads.len() }),
         }
     }

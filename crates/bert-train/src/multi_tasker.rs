@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     format::Format,
     labels::LabelMap,
-    model_dir::{ModelDir, Settings, save_settings},
+    model_dir::{ModelDir, Settings, check_rank, checked_pooling, save_settings},
     task_form::TaskForm,
     task_kind::TaskKind,
     task_rows::Reading,
@@ -61,7 +61,7 @@ impl MultiTasker {
         let source = |name: &str| {
             let Some(rest) = name.strip_prefix("tasks.") else { return Some(name.to_owned()) };
             let (task, part) = rest.split_once('.').unwrap_or((rest, ""));
-            if kept.contains(&task) {
+            if kept.contains(&task) && (part != "log_variance" || base.has(name)) {
                 return Some(name.to_owned());
             }
             let part = part.strip_prefix("pooling.dense.").filter(|_| has_pooler)?;
@@ -312,7 +312,8 @@ fn build(
     let names: Vec<&str> = settings.tasks.iter().map(|task| task.name.as_str()).collect();
     let parts: Vec<_> = settings.tasks.iter().map(|task| task.parts(&names)).collect();
     for task in &settings.tasks {
-        crate::model_dir::check_rank(task.task_embedding, &dir.config)?;
+        check_rank(task.task_embedding, &dir.config)?;
+        task.pooling.map(|pooling| checked_pooling(pooling, &dir.config)).transpose()?;
     }
     let bert = Bert::new(&dir.config, device);
     dir.fill_from(MultiTask::new(bert, &dir.config, &parts, seed, device), source)

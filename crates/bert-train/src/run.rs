@@ -401,7 +401,14 @@ impl Observer for Recorder<'_> {
             "train_loss": report.train_loss,
             "dev": report.dev,
             "best": report.best,
+            "finished": report.finished.iter().map(|head| &self.tasks[*head]).collect::<Vec<_>>(),
         }));
+        for head in &report.finished {
+            self.observer.notice(&format!(
+                "task {} is finished: its score was no better for as many epochs as its patience says, and it is trained no more",
+                self.tasks[*head]
+            ));
+        }
         if report.best {
             save_parameters(self.out, &parameters())?;
         }

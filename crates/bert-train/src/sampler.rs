@@ -146,7 +146,7 @@ impl Sampler {
         self.sets[set].lengths.len().div_ceil(self.batch_size_of(set))
     }
 
-    fn batch_size_of(&self, set: usize) -> usize {
+    pub(crate) fn batch_size_of(&self, set: usize) -> usize {
         self.sets[set].batch_size.unwrap_or(self.batch_size)
     }
 

@@ -49,7 +49,7 @@ pub struct Step<M> {
     pub model: M,
     /// The reported losses of each part, before the step.
     pub losses: Vec<Vec<f64>>,
-    /// The global norm of the gradients, before clipping; 0 where a loss is no finite number.
+    /// The global norm of the gradients, before clipping; no number where a loss or an objective is none.
     pub grad_norm: f64,
     /// How the gradients of the parts agree, where it was measured.
     pub gram: Option<Gram>,
@@ -75,7 +75,7 @@ pub fn train_step<M: Module, P: Sync>(
             let (values, of_part) = part_gradients(&model, loss(&model, part));
             losses.push(values);
             let Some(of_part) = of_part else {
-                return Step { model, losses, grad_norm: 0.0, gram: None };
+                return Step { model, losses, grad_norm: f64::NAN, gram: None };
             };
             match (&combine, gradients.last_mut()) {
                 (Combine::Sum, Some(sum)) => add(&model, sum, of_part, |_| 1.0),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     encode::encode,
-    error::Result,
+    error::{Error, Result},
     evaluate::map_batches_to,
     examples::Example,
     labels::LabelMap,
@@ -61,7 +61,7 @@ impl MultiTasker {
     /// pairs, else those that take one text.
     ///
     /// # Errors
-    /// When `max_length` is more than the model has positions for, or less than the special tokens need.
+    /// [`Error::NoTaskFor`] where no task takes as many texts a row. When `max_length` is more than the model has positions for, or less than the special tokens need.
     pub fn predict(
         &self,
         examples: &[Example],
@@ -72,6 +72,9 @@ impl MultiTasker {
         let texts = if examples.iter().any(|example| example.pair.is_some()) { 2 } else { 1 };
         let takes = |head: &usize| self.tasks()[*head].kind.texts() == texts;
         let heads: Vec<usize> = (0..self.tasks().len()).filter(takes).collect();
+        if heads.is_empty() {
+            return Err(Error::NoTaskFor { got: texts });
+        }
         let (encodings, cut) = encode(&self.tokenizer, &self.config, examples, max_length)?;
         let forward = |input| self.model.forward(&input, &heads, None);
         let logits = map_batches_to(&encodings, batch_size, device, forward);

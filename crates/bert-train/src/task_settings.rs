@@ -84,17 +84,9 @@ impl TaskSettings {
     pub(crate) fn has_parts_of(&self, other: &Self) -> bool {
         let parts = |task: &Self| {
             let Self {
-                name,
-                kind,
-                labels,
-                pooling,
-                layer_mixture,
-                projection,
-                task_embedding,
-                uncertainty,
-                ..
+                name, kind, labels, pooling, layer_mixture, projection, task_embedding, ..
             } = task.clone();
-            (name, kind, labels, pooling, layer_mixture, projection, task_embedding, uncertainty)
+            (name, kind, labels, pooling, layer_mixture, projection, task_embedding)
         };
         parts(self) == parts(other)
     }

@@ -153,7 +153,7 @@ fn tasks_of_every_kind_are_trained_written_and_applied() {
         // The texts of mood, stars, tags and topics are one data set, pairs and questions have their own.
         assert_eq!(
             memory.notices.iter().filter(|line| line.contains("held out")).count(),
-            3,
+            2,
             "{:?}",
             memory.notices
         );
@@ -313,7 +313,7 @@ fn every_mixture_is_repeatable() {
     let dir = tempfile::tempdir().unwrap();
     let mut base = every_kind(dir.path());
     base.tasks.retain(|name, _| ["mood", "pairs", "tags"].contains(&name.as_str()));
-    let weights = [("mood", 1.0), ("pairs", 2.0), ("tags", 0.0)];
+    let weights = [("mood", 1.0), ("pairs", 2.0), ("tags", 0.5)];
     let weights = weights.map(|(name, weight)| (name.to_owned(), weight)).into();
     let one = |sampling| Mixing { sampling, ..Mixing::default() };
     let all = |balance| Mixing { balance, step_size: StepSize::All, ..Mixing::default() };
@@ -547,7 +547,7 @@ fn run_files_are_refused_with_line_and_key() {
         (
             &task.replace("[task.a]", "sampling = { kind = \"weights\", weights = {} }\n[task.a]"),
             2,
-            "sampling needs a weight from 0 for each task",
+            "sampling needs a weight above 0 for each task",
         ),
         (
             &task.replace(
@@ -556,6 +556,23 @@ fn run_files_are_refused_with_line_and_key() {
             ),
             1,
             "temperature must be a number from 1, got 0.5",
+        ),
+        (
+            &task
+                .replace("[task.a]", "step = \"all\"\nsampling = { kind = \"uniform\" }\n[task.a]"),
+            1,
+            "leave out sampling, or write step = \"one\"",
+        ),
+        (&task.replace("[task.a]", "[task.text]"), 2, "a task cannot be called \"text\""),
+        (
+            &format!("{task}dev_fraction = 1.5\n"),
+            5,
+            "dev_fraction must be above 0 and below 1, got 1.5",
+        ),
+        (
+            &format!("{task}task_embedding = \"full\"\ngradient_factor = 0.0\n"),
+            6,
+            "no gradient reaches the task's task_embedding",
         ),
         (
             &task.replace("[task.a]", "balance = { kind = \"gradnorm\", alpha = -1.0 }\n[task.a]"),
@@ -600,6 +617,31 @@ fn data_that_does_not_fit_its_task_is_refused() {
         "{error}"
     );
 
+    let mut odd = table(TaskForm::Classify, &dir.path().join("rows.tsv"), &["text"], "score");
+    odd.pooling = Some(PoolingKind::MultiHead { heads: 7 });
+    assert!(refused(odd).to_string().contains("multi-head=7"));
+    let mut three = every_kind(dir.path());
+    let refused_all = |config: &MultiTaskConfig| {
+        let out = dir.path().join("run");
+        let error = run_tasks(config, &out, false, &Baselines::None, &device, &mut ()).unwrap_err();
+        assert!(error.is_bad_input() && !out.exists(), "{error}");
+        error.to_string()
+    };
+    let mut f1 = three.clone();
+    f1.tasks.retain(|name, _| name == "stars");
+    let stars = f1.tasks.get_mut("stars").unwrap();
+    (stars.kind, stars.metric) = (TaskForm::Classify, Some("f1".into()));
+    assert!(
+        refused_all(&f1)
+            .contains("task \"stars\" has 4 labels, and metric f1 is that of the second of two")
+    );
+    let mut ordinal = three.clone();
+    ordinal.tasks.retain(|name, _| name == "mood");
+    ordinal.tasks.get_mut("mood").unwrap().kind = TaskForm::Ordinal;
+    assert!(refused_all(&ordinal).contains("expected a number as label, got \"bad\""));
+    let mut shares = three.clone();
+    shares.tasks.get_mut("mood").unwrap().dev_fraction = Some(0.2);
+    assert!(refused_all(&shares).contains("give them the same dev_fraction"));
     let mut three = every_kind(dir.path());
     three.tasks.retain(|name, _| ["mood", "pairs"].contains(&name.as_str()));
     three.recipe.epochs = 1;
@@ -612,6 +654,21 @@ fn data_that_does_not_fit_its_task_is_refused() {
             && unknown.to_string().ends_with("has no task \"moods\": its tasks are mood, pairs"),
         "{unknown}"
     );
+    let mut single = three.clone();
+    single.tasks.retain(|name, _| name == "mood");
+    single.tasks.get_mut("mood").unwrap().task_embedding = Some(TaskEmbeddingKind::Diagonal);
+    let one = dir.path().join("one");
+    run_tasks(&single, &one, false, &Baselines::None, &device, &mut ()).unwrap();
+    let pair = Example { text: "a".into(), pair: Some("b".into()), label: None, line: 1 };
+    let none = MultiTasker::load(&one, &device).unwrap().predict(&[pair], 24, 8, &device);
+    let none = none.unwrap_err();
+    assert!(
+        none.is_bad_input()
+            && none.to_string().ends_with("takes two texts: its tasks take one text"),
+        "{none}"
+    );
+    let embed = bert_train::Embedder::load(&one, None, &device).unwrap_err();
+    assert!(embed.is_bad_input() && embed.to_string().contains("bert export --model"), "{embed}");
     let which = tasker.heads_of_file(None).unwrap_err();
     assert!(
         which.is_bad_input()
