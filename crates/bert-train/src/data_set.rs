@@ -111,6 +111,7 @@ mod tests {
             word_ids,
             special_tokens_mask: vec![false; 7],
             truncated: true,
+            windows: vec![],
         };
         let words = WordTags::new(vec![4, 3, 2, 1], &encoding);
         assert_eq!(words.first_tokens, [Some(1), None, Some(3), None]);
