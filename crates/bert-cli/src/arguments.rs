@@ -130,9 +130,9 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Says on standard error that texts were cut.
-pub fn say_truncated(truncated: usize, rows: usize, max_length: usize) {
+/// Says on standard error that texts were cut to `limit`.
+pub fn say_truncated(truncated: usize, rows: usize, limit: &str) {
     if truncated > 0 {
-        eprintln!("{truncated} of {rows} texts are longer than {max_length} tokens and were cut");
+        eprintln!("{truncated} of {rows} texts are longer than {limit} and were cut");
     }
 }

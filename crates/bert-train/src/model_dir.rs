@@ -13,6 +13,7 @@ use crate::{
     columns::Columns,
     error::{Error, Result},
     labels::LabelMap,
+    long::Long,
     recipe::Recipe,
     task_kind::TaskKind,
     task_settings::TaskSettings,
@@ -47,6 +48,9 @@ pub struct Settings {
     pub columns: Columns,
     /// The most tokens of a text.
     pub max_length: usize,
+    /// What is read of a text that is longer.
+    #[serde(flatten)]
+    pub long: Long,
     /// The texts of a row: 1, or 2 for pairs.
     pub texts: usize,
     /// The recipe that it was trained with.
@@ -68,6 +72,7 @@ impl Settings {
             task_embedding: None,
             columns: Columns::default(),
             max_length,
+            long: Long::default(),
             texts: 1,
             recipe: None,
             tasks: vec![],
