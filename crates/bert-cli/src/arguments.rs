@@ -96,7 +96,7 @@ pub fn in_parts<R>(
 /// How a trained model is run.
 #[derive(Debug, Args)]
 pub struct Running {
-    /// Most tokens of a text; longer ones are cut [default: the model's]
+    /// Most tokens of a text that are read together [default: the model's]
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
     /// Texts run together

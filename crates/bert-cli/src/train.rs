@@ -106,7 +106,7 @@ pub struct Train {
     /// Rows a step [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Most tokens of a text; longer ones are cut [default: 512, or what the model has positions for]
+    /// Most tokens that are read together; for longer texts see --long [default: 512, or what the model has positions for]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
     /// What is read of longer texts: truncate (the beginning), head-tail (a quarter from the beginning, the rest from the

@@ -20,7 +20,8 @@ pub enum Long {
     /// The beginning and, for three quarters of the tokens, the end: of 510 tokens the first 128 and the last 382.
     ///
     /// # Source
-    /// Sun, Qiu, Xu, Huang: "How to Fine-Tune BERT for Text Classification?" (arXiv:1905.05583), section 5.3.1.
+    /// Sun, Qiu, Xu, Huang: "How to Fine-Tune BERT for Text Classification?" (arXiv:1905.05583), "head+tail" of the ways to deal
+    /// with long texts.
     HeadTail,
     /// All of it, in windows of `max_length` tokens that overlap, each read by itself. One vector is pooled over all of
     /// them: over each token once, from the window where it is most central, and over each window's [CLS] and [SEP].
@@ -116,11 +117,8 @@ impl Long {
     /// [`Error::Stride`] when there would be tokens between the windows; [`Error::Recipe`] as [`new`](Self::new).
     pub fn cut(self, whole: Encoding, room: usize) -> Result<Encoding> {
         self.check()?;
-        let stride = match self {
-            Self::Windows { stride, .. } => stride.unwrap_or(room / 2).max(1),
-            Self::Truncate | Self::HeadTail => 1,
-        };
-        if stride > room.max(1) {
+        let stride = self.stride(room);
+        if stride > room {
             return Err(Error::Stride { stride, room });
         }
         let is_special = |place: &usize| whole.special_tokens_mask[*place];
@@ -144,7 +142,7 @@ impl Long {
                 select(&[0..head, text - (room - head)..text])
             }
             Self::Windows { max_windows, .. } => {
-                let ranges = windows(text, room.max(1), stride, max_windows);
+                let ranges = windows(text, room, stride, max_windows);
                 let places = ranges.iter().map(|range| framed(&[range.tokens.clone()]));
                 let places: Vec<usize> = places.flatten().collect();
                 let window = |WindowRange { tokens, own }: &WindowRange| Window {
@@ -158,6 +156,14 @@ impl Long {
                 }
             }
         })
+    }
+
+    /// The tokens between the beginnings of two windows that hold `room`; 0 where there are none.
+    fn stride(self, room: usize) -> usize {
+        match self {
+            Self::Windows { stride, .. } => stride.unwrap_or(room / 2).max(1),
+            Self::Truncate | Self::HeadTail => 0,
+        }
     }
 
     /// Refuses what is out of its range.
@@ -322,6 +328,8 @@ mod tests {
                 format!("max-windows must be a whole number from 1 to 64, got {most}")
             );
         }
+        // Not even one token would fit.
+        assert!(windows_of(None, None).cut(encoding(5), 0).unwrap_err().is_bad_input());
         let error = windows_of(Some(8), None).cut(encoding(5), 7).unwrap_err();
         assert!(error.is_bad_input());
         assert_eq!(

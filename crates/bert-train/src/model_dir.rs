@@ -46,7 +46,7 @@ pub struct Settings {
     pub task_embedding: Option<TaskEmbeddingKind>,
     /// The columns that it was trained on: the default of evaluation.
     pub columns: Columns,
-    /// The most tokens of a text.
+    /// The most tokens of a text that are read together.
     pub max_length: usize,
     /// What is read of a text that is longer.
     #[serde(flatten)]

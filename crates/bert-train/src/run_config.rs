@@ -45,7 +45,7 @@ pub struct RunConfig {
     /// What is learned of the words.
     #[serde(flatten)]
     pub words: WordConfig,
-    /// The most tokens of a text; without it, the smaller of 512 and what the model has positions for.
+    /// The most tokens of a text that are read together; without it, the smaller of 512 and what the model has positions for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
     /// What is read of a text that is longer.
