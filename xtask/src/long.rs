@@ -41,7 +41,7 @@ pub fn long(long: &Long) -> Result<(), String> {
     let mut run = Command::new(program);
     run.arg("--model").arg(model).arg("--data").arg(reviews).args(["--long", &long.long]);
     run.args(["--seeds", &long.seeds.to_string(), "--epochs", &long.epochs.to_string()]);
-    run.args(["--lr", "1e-3,1e-2", "--pooling-lr", "1e-3,1e-2"]);
+    run.args(["--lr", "1e-2,3e-2,1e-1", "--pooling-lr", "1e-3,1e-2"]);
     let output = run.stderr(Stdio::inherit()).output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(format!("long: {}", output.status));

@@ -1,6 +1,6 @@
 //! What each way to read long texts is worth: poolings over the hidden states of a frozen encoder.
 //!
-//! `long --model DIR --data DIR [--long truncate,head-tail,windows] [--pooling mean,max,attention,adaptive] [--seeds N]
+//! `long --model DIR --data DIR [--long truncate,head-tail,windows] [--pooling mean,adaptive,attention,max] [--seeds N]
 //! [--epochs N] [--lr X,..] [--pooling-lr X,..]`
 //!
 //! `--data` holds train.tsv, dev.tsv and test.tsv, a label first and a text third. The encoder runs once for each way. Of several
@@ -87,7 +87,7 @@ fn run() -> Result<(), Failure> {
     let flags = Flags::parse()?;
     let device = devices::device(None)?;
     let ways: Vec<LongKind> = flags.list("long", "truncate,head-tail,windows")?;
-    let poolings: Vec<PoolingKind> = flags.list("pooling", "mean,max,attention,adaptive")?;
+    let poolings: Vec<PoolingKind> = flags.list("pooling", "mean,adaptive,attention,max")?;
     let rates: Vec<f64> = flags.list("lr", "1e-3")?;
     let pooling_rates: Vec<f64> = flags.list("pooling-lr", "1e-3")?;
     let seeds = flags.list("seeds", "3")?[0];
