@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod chart;
+mod long;
 mod oov;
 mod side;
 
@@ -39,6 +40,7 @@ enum Task {
         minilm: String,
     },
     Bench(bench::Bench),
+    Long(long::Long),
     Oov(oov::Oov),
     /// Check and test
     Ci,
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             run(Command::new(python).args([script, &minilm]))
         }
         Task::Bench(arguments) => bench::bench(&arguments),
+        Task::Long(arguments) => long::long(&arguments),
         Task::Oov(arguments) => oov::oov(&arguments),
         Task::Ci => check().and_then(|()| test()),
     };

@@ -96,7 +96,7 @@ pub fn in_parts<R>(
 /// How a trained model is run.
 #[derive(Debug, Args)]
 pub struct Running {
-    /// Most tokens of a text; longer ones are cut [default: the model's]
+    /// Most tokens of a text that are read together [default: the model's]
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
     /// Texts run together
@@ -130,9 +130,9 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Says on standard error that texts were cut.
-pub fn say_truncated(truncated: usize, rows: usize, max_length: usize) {
+/// Says on standard error that texts were cut to `limit`.
+pub fn say_truncated(truncated: usize, rows: usize, limit: &str) {
     if truncated > 0 {
-        eprintln!("{truncated} of {rows} texts are longer than {max_length} tokens and were cut");
+        eprintln!("{truncated} of {rows} texts are longer than {limit} and were cut");
     }
 }

@@ -55,7 +55,7 @@ impl Embed {
             }
             Ok(())
         })?;
-        say_truncated(truncated, rows, max_length);
+        say_truncated(truncated, rows, &embedder.long().limit(max_length));
         Ok(())
     }
 }

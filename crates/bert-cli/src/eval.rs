@@ -59,7 +59,7 @@ impl Eval {
                 let examples = read_examples(&self.data, format, &columns)?;
                 let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
                 let (data, cut) = classifier.data_set(&self.data, &examples, max_length)?;
-                say_truncated(cut, examples.len(), max_length);
+                say_truncated(cut, examples.len(), &classifier.settings.long.limit(max_length));
                 let metrics = classifier.model.evaluate(&data, batch_size, &device);
                 Report { metrics, rows: examples.len() }
             }
@@ -68,7 +68,7 @@ impl Eval {
                 let sentences = read_sentences(&self.data, format, &columns)?;
                 let max_length = self.running.max_length.unwrap_or(tagger.settings.max_length);
                 let (data, cut) = tagger.tagged_set(&self.data, &sentences, max_length)?;
-                say_truncated(cut, sentences.len(), max_length);
+                say_truncated(cut, sentences.len(), &tagger.settings.long.limit(max_length));
                 let metrics = tagger.model.evaluate(&data, batch_size, &device);
                 Report { metrics, rows: sentences.len() }
             }
@@ -79,7 +79,7 @@ impl Eval {
                 let (data, cut) =
                     tasker.measured(&self.data, format, &heads, columns, max_length)?;
                 let rows = data.sets[0].encodings.len();
-                say_truncated(cut, rows, max_length);
+                say_truncated(cut, rows, &tasker.settings.long.limit(max_length));
                 let mut tasks = data.metrics(&data.logits(&tasker.model, batch_size, &device));
                 let metrics = match (&self.task, tasks.0.pop()) {
                     (Some(_), Some(task)) => task.metrics,

@@ -70,15 +70,16 @@ impl Predict {
         match TrainedModel::load(&self.model, &device)?.task(self.task.as_deref(), &self.model)? {
             TrainedModel::Classifier(classifier) => {
                 let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
-                let texts = classifier.settings.texts;
+                let (texts, limit) =
+                    (classifier.settings.texts, classifier.settings.long.limit(max_length));
                 if let Some(form) = &self.weights {
                     let mut view = WeightsView::new(form, self.weights_per_dimension)?;
-                    self.texts(texts, max_length, view.part(), |examples| {
+                    self.texts(texts, &limit, view.part(), |examples| {
                         view.lines(&classifier, examples, max_length, batch_size, &device)
                     })?;
                     return view.finish(&self.model);
                 }
-                self.texts(texts, max_length, PART, |examples| {
+                self.texts(texts, &limit, PART, |examples| {
                     let (predictions, cut) =
                         classifier.predict(examples, max_length, batch_size, &device)?;
                     let names = classifier.labels.names();
@@ -98,19 +99,20 @@ impl Predict {
                     ));
                 }
                 let max_length = self.running.max_length.unwrap_or(tagger.settings.max_length);
+                let limit = tagger.settings.long.limit(max_length);
                 if let Some(path) = self.sentences() {
                     let columns = Columns {
                         tokens: self.texts.column.first().cloned(),
                         ..Columns::default()
                     };
                     let sentences = Sentences::untagged(path, self.texts.format, &columns)?;
-                    return print_parts(sentences, max_length, PART, |sentences| {
+                    return print_parts(sentences, &limit, PART, |sentences| {
                         let (taggings, cut) =
                             tagger.predict_sentences(sentences, max_length, batch_size, &device)?;
                         json_lines(taggings.iter(), cut)
                     });
                 }
-                self.texts(1, max_length, PART, |examples| {
+                self.texts(1, &limit, PART, |examples| {
                     let (taggings, cut) =
                         tagger.predict(examples, max_length, batch_size, &device)?;
                     json_lines(taggings.iter(), cut)
@@ -122,11 +124,12 @@ impl Predict {
             )),
             TrainedModel::MultiTask(tasker) => {
                 let max_length = self.running.max_length.unwrap_or(tasker.settings.max_length);
+                let limit = tasker.settings.long.limit(max_length);
                 let texts = match self.texts.column.len() {
                     0 => tasker.texts(),
                     given => given,
                 };
-                self.texts(texts, max_length, PART, |examples| {
+                self.texts(texts, &limit, PART, |examples| {
                     let (answers, cut) =
                         tasker.predict(examples, max_length, batch_size, &device)?;
                     let line = |(example, answers)| {
@@ -149,7 +152,7 @@ impl Predict {
     fn texts(
         &self,
         texts: usize,
-        max_length: usize,
+        limit: &str,
         part: usize,
         predict: impl FnMut(&[Example]) -> Result<(Vec<String>, usize), Failure>,
     ) -> Result<(), Failure> {
@@ -157,20 +160,20 @@ impl Predict {
             (Some(text), _) => {
                 let (text, pair) = (text.clone(), self.pair.clone());
                 let example = Example { text, pair, label: None, line: 1 };
-                print_parts([Ok(example)].into_iter(), max_length, part, predict)
+                print_parts([Ok(example)].into_iter(), limit, part, predict)
             }
             (None, Some(path)) => {
-                print_parts(self.texts.examples(path, texts)?, max_length, part, predict)
+                print_parts(self.texts.examples(path, texts)?, limit, part, predict)
             }
             (None, None) => Err(Failure::Usage("expected --text or --input".to_owned())),
         }
     }
 }
 
-/// Prints the lines that `predict` makes of rows, and counts what it cut, `part` rows at a time.
+/// Prints the lines that `predict` makes of rows, and counts what it cut to `limit`, `part` rows at a time.
 fn print_parts<R>(
     rows: impl Iterator<Item = bert_train::Result<R>>,
-    max_length: usize,
+    limit: &str,
     part: usize,
     mut predict: impl FnMut(&[R]) -> Result<(Vec<String>, usize), Failure>,
 ) -> Result<(), Failure> {
@@ -184,7 +187,7 @@ fn print_parts<R>(
         }
         Ok(())
     })?;
-    say_truncated(truncated, count, max_length);
+    say_truncated(truncated, count, limit);
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use std::{
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
-    Baselines, MultiTaskConfig, Progress, Recipe, RunConfig, RunFile, RunReport, TrainEmbeddings,
-    run, run_seeds, run_task_seeds, run_tasks,
+    Baselines, Freeze, LongKind, MultiTaskConfig, Progress, Recipe, RunConfig, RunFile, RunReport,
+    TrainEmbeddings, run, run_seeds, run_task_seeds, run_tasks,
 };
 use clap::Args;
 
@@ -31,6 +31,10 @@ Examples:
 
   # new words (see `bert vocab`): only their rows are trained, and a task embedding
   bert train --model extended --train train.tsv --train-embeddings new --task-embedding low-rank=16 --out run
+
+  # texts of several pages: windows over all of them, one vector each; the encoder as it is
+  bert train --model all-MiniLM-L6-v2 --train reviews.tsv --long windows --pooling adaptive --pooling-lr 1e-2 \\
+    --freeze encoder --lr 1e-3 --epochs 10 --out run
 
   # tags of words: a token and its tag a line, a blank line ends a sentence
   bert train --model bert-base-cased --train train.conll --dev dev.conll --out run
@@ -102,9 +106,23 @@ pub struct Train {
     /// Rows a step [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
-    /// Most tokens of a text; longer ones are cut [default: 512, or what the model has positions for]
+    /// Most tokens that are read together; for longer texts see --long [default: 512, or what the model has positions for]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
+    /// What is read of longer texts: truncate (the beginning), head-tail (a quarter from the beginning, the rest from the
+    /// end) or windows (all of it, pooled into one vector) [default: truncate]
+    #[arg(long, value_name = "WAY")]
+    long: Option<LongKind>,
+    /// Tokens between the beginnings of two windows [default: half of what a window holds]
+    #[arg(long, value_name = "N")]
+    stride: Option<usize>,
+    /// Most windows of a text, from 1 to 64; what is behind them is cut [default: 8]
+    #[arg(long, value_name = "N")]
+    max_windows: Option<usize>,
+    /// What is kept as it is: encoder, which then runs once over all texts; pooling and head learn from its hidden states,
+    /// which are kept in memory
+    #[arg(long, value_name = "PART")]
+    freeze: Option<Freeze>,
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -210,6 +228,18 @@ impl Train {
                 path.display()
             )));
         }
+        let of_single_texts = [
+            ("--long", self.long.is_some()),
+            ("--stride", self.stride.is_some()),
+            ("--max-windows", self.max_windows.is_some()),
+            ("--freeze", self.freeze.is_some()),
+        ];
+        if let Some((flag, _)) = of_single_texts.iter().find(|(_, is_given)| *is_given) {
+            return Err(Failure::Usage(format!(
+                "{flag} is for one task, and {} describes several: leave it out",
+                path.display()
+            )));
+        }
         let mut flags = toml::Table::new();
         if let Some(model) = &self.model {
             flags.insert("model".into(), model.to_string_lossy().into_owned().into());
@@ -275,6 +305,8 @@ impl Train {
         }
         config.format = self.columns.format.or(config.format);
         config.max_length = self.max_length.or(config.max_length);
+        config.long = config.long.with(self.long, self.stride, self.max_windows)?;
+        config.freeze = self.freeze.or(config.freeze);
         config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
         Ok(config)
     }

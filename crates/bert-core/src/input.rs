@@ -3,7 +3,7 @@
 use bert_kernels::Sequences;
 use burn::tensor::{Bool, Device, Int, Tensor};
 
-use crate::tokenizer::Encoding;
+use crate::{documents::Documents, tokenizer::Encoding};
 
 /// A batch for the encoder, without padding: the tokens of all sequences, one behind the other.
 #[derive(Debug, Clone)]
@@ -16,20 +16,25 @@ pub struct EncoderInput {
     pub position_ids: Tensor<1, Int>,
     /// Where each sequence lies.
     pub sequences: Sequences,
+    /// Which texts the sequences make.
+    pub documents: Documents,
 }
 
 impl EncoderInput {
-    /// Packs encoded texts.
+    /// Packs encoded texts; each window of a long text is a sequence.
     ///
     /// # Panics
     /// When there is no encoding, or one is empty.
     pub fn new<'a>(encodings: impl IntoIterator<Item = &'a Encoding>, device: &Device) -> Self {
         let (mut ids, mut types, mut positions, mut lengths) = (vec![], vec![], vec![], vec![]);
-        for encoding in encodings {
+        let encodings: Vec<&Encoding> = encodings.into_iter().collect();
+        for encoding in &encodings {
             ids.extend(encoding.input_ids.iter().map(|id| i64::from(*id)));
             types.extend(encoding.token_type_ids.iter().map(|id| i64::from(*id)));
-            positions.extend(0..encoding.input_ids.len() as i64);
-            lengths.push(encoding.input_ids.len());
+            for length in encoding.sequence_lengths() {
+                positions.extend(0..length as i64);
+                lengths.push(length);
+            }
         }
         let ints = |values: Vec<i64>| Tensor::from_data(values.as_slice(), device);
         Self {
@@ -37,6 +42,7 @@ impl EncoderInput {
             token_type_ids: ints(types),
             position_ids: ints(positions),
             sequences: Sequences::from_lengths(&lengths),
+            documents: Documents::of_encodings(encodings),
         }
     }
 
@@ -74,12 +80,14 @@ impl EncoderInput {
         let ints = |values: Vec<i64>| Tensor::<1, Int>::from_data(values.as_slice(), &device);
         let positions = ints(places().map(|place| (place % length) as i64).collect());
         let places = ints(places().map(|place| place as i64).collect());
+        let sequences = Sequences::from_lengths(&lengths);
         let pack = |ids: Tensor<2, Int>| ids.flatten::<1>(0, 1).select(0, places.clone());
         Self {
             input_ids: pack(input_ids),
             token_type_ids: pack(token_type_ids),
             position_ids: positions,
-            sequences: Sequences::from_lengths(&lengths),
+            documents: Documents::of_sequences(&sequences),
+            sequences,
         }
     }
 }

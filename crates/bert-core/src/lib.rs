@@ -5,6 +5,7 @@ mod attention;
 mod bert;
 mod checkpoint;
 mod config;
+mod documents;
 mod dropout;
 mod embeddings;
 mod error;
@@ -24,6 +25,7 @@ pub use checkpoint::{
     Checkpoint, Dtype, NamedTensor, Role, TensorInfo, TensorReader, role, write_safetensors,
 };
 pub use config::{BertConfig, HiddenAct};
+pub use documents::Documents;
 pub use dropout::{Site, pass_key};
 pub use embeddings::Embeddings;
 pub use error::{Error, Result};
@@ -31,7 +33,7 @@ pub use input::EncoderInput;
 pub use layer::{Intermediate, Layer, Output};
 pub use parameters::{fnv1a, initialise, named_parameters, parameter_shapes, set_parameters};
 pub use pooler::{Pooler, first_tokens};
-pub use tokenizer::{Encoding, SpecialToken, Tokenizer};
+pub use tokenizer::{Encoding, SpecialToken, Tokenizer, Window};
 pub use vocabulary::ExtendedModel;
 pub use vocabulary_scan::{Candidate, ChangedWord, Fragmentation, VocabularyScan, WordCounts};
 pub use word_rows::{ParseWordInitError, WordInit};

@@ -13,7 +13,7 @@ use tokenizers::{
     utils::truncation::{TruncationParams, truncate_encodings},
 };
 
-pub use encoding::Encoding;
+pub use encoding::{Encoding, Window};
 use settings::Settings;
 pub use special_token::SpecialToken;
 
@@ -72,6 +72,18 @@ impl Tokenizer {
         self.encode_inputs(words.into(), None, max_length)
     }
 
+    /// How many of `max_length` tokens are left for a text, or a pair of texts, beside the special
+    /// tokens.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn room(&self, max_length: usize, is_pair: bool) -> Result<usize> {
+        let special_tokens = self.template.added_tokens(is_pair);
+        max_length
+            .checked_sub(special_tokens)
+            .ok_or(Error::MaxLengthTooSmall { max_length, special_tokens })
+    }
+
     /// The id of a token, where it is in the vocabulary.
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.library.token_to_id(token)
@@ -115,10 +127,7 @@ impl Tokenizer {
         pair: Option<InputSequence<'s>>,
         max_length: usize,
     ) -> Result<Encoding> {
-        let special_tokens = self.template.added_tokens(pair.is_some());
-        let Some(room) = max_length.checked_sub(special_tokens) else {
-            return Err(Error::MaxLengthTooSmall { max_length, special_tokens });
-        };
+        let room = self.room(max_length, pair.is_some())?;
         self.encode_within(room, text.clone(), pair).map_err(|source| {
             let text = beginning(&text);
             Error::Tokenize { text, source }

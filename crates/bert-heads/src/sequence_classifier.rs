@@ -1,7 +1,7 @@
 //! A classifier of whole texts: task embedding, encoder, pooling, dropout, linear head.
 
 use bert_core::{
-    Bert, BertConfig, EncoderInput, NamedTensor, Site, initialise, named_parameters,
+    Bert, BertConfig, Documents, EncoderInput, NamedTensor, Site, initialise, named_parameters,
     parameter_shapes, set_parameters,
 };
 use bert_kernels::{Dropout, dropout, linear, random::Key};
@@ -78,20 +78,39 @@ impl SequenceClassifier {
         self.classifier.weight.shape()[1]
     }
 
-    /// # Shapes
-    /// output: `[sequences, num_labels]`
-    pub fn forward(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
-        self.head(self.pooled(input, key), key)
+    /// The width of the hidden states.
+    pub fn hidden_size(&self) -> usize {
+        self.classifier.weight.shape()[0]
     }
 
-    /// The logits, and how much each token counts for each dimension of the pooled vector.
+    /// # Shapes
+    /// output: `[texts, num_labels]`
+    pub fn forward(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
+        self.forward_states(self.states(input, key), &input.documents, key)
+    }
+
+    /// The logits for what the pooling reads of the hidden states.
     ///
     /// # Shapes
-    /// output: `[sequences, num_labels]` and `[tokens, hidden_size]`
+    /// output: `[texts, num_labels]`
+    pub fn forward_states(
+        &self,
+        states: Vec<Tensor<2>>,
+        documents: &Documents,
+        key: Option<Key>,
+    ) -> Tensor<2> {
+        self.head(self.pool(states, documents), key)
+    }
+
+    /// The logits, and how much each pooled token counts for each dimension of the pooled vector.
+    ///
+    /// # Shapes
+    /// output: `[texts, num_labels]` and `[pooled tokens, hidden_size]`
     pub fn forward_with_weights(&self, input: &EncoderInput) -> (Tensor<2>, Tensor<2>) {
-        let hidden = self.hidden(input, None);
-        let weights = self.pooling.weights(hidden.clone(), &input.sequences);
-        (self.head(self.pooling.forward(hidden, &input.sequences), None), weights)
+        let hidden = self.mix(self.all_states(input, None));
+        let weights = self.pooling.pooled_weights(hidden.clone(), input);
+        let pooled = self.pooling.pool(self.pooling.read(hidden, input), &input.documents);
+        (self.head(pooled, None), weights)
     }
 
     fn head(&self, pooled: Tensor<2>, key: Option<Key>) -> Tensor<2> {
@@ -103,13 +122,39 @@ impl SequenceClassifier {
     /// One vector a text, before the head.
     ///
     /// # Shapes
-    /// output: `[sequences, hidden_size]`
+    /// output: `[texts, hidden_size]`
     pub fn pooled(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
-        if self.layer_mixture.is_none() && self.pooling.reads_first_token() {
-            let first = self.bert.forward_first(self.words(input), input, key);
-            return self.pooling.forward(first, &input.sequences.first_tokens());
+        self.pool(self.states(input, key), &input.documents)
+    }
+
+    fn pool(&self, states: Vec<Tensor<2>>, documents: &Documents) -> Tensor<2> {
+        self.pooling.pool(self.mix(states), documents)
+    }
+
+    /// What the pooling reads of the hidden states: of the last layer, or of the embeddings and every layer where they are mixed;
+    /// of the tokens that are pooled, or of the first token of each sequence.
+    ///
+    /// # Shapes
+    /// output: [`states_read`](Self::states_read) tensors `[pooled tokens, hidden_size]` or `[sequences, hidden_size]`
+    pub fn states(&self, input: &EncoderInput, key: Option<Key>) -> Vec<Tensor<2>> {
+        if self.layer_mixture.is_none() && self.reads_first_tokens() {
+            return vec![self.bert.forward_first(self.words(input), input, key)];
         }
-        self.pooling.forward(self.hidden(input, key), &input.sequences)
+        let states = self.all_states(input, key).into_iter();
+        states.map(|state| self.pooling.read(state, input)).collect()
+    }
+
+    /// Whether the pooling reads the first token of each sequence alone.
+    pub fn reads_first_tokens(&self) -> bool {
+        self.pooling.reads_first_token()
+    }
+
+    /// The number of layers whose hidden states are read.
+    pub fn states_read(&self) -> usize {
+        match self.layer_mixture {
+            Some(_) => self.bert.encoder.layer.len() + 1,
+            None => 1,
+        }
     }
 
     /// Sets every parameter from `values(name, shape)`, by the names and shapes that checkpoints have; where that is
@@ -160,12 +205,20 @@ impl SequenceClassifier {
         }
     }
 
-    /// What is pooled: the last hidden states, or the mixture of all.
-    fn hidden(&self, input: &EncoderInput, key: Option<Key>) -> Tensor<2> {
+    /// The last hidden states, or those of all layers where they are mixed, of every token.
+    fn all_states(&self, input: &EncoderInput, key: Option<Key>) -> Vec<Tensor<2>> {
         let words = self.words(input);
+        match self.layer_mixture {
+            Some(_) => self.bert.hidden_states_words(words, input, key),
+            None => vec![self.bert.forward_words(words, input, key)],
+        }
+    }
+
+    /// The only hidden states, or the mixture of all.
+    fn mix(&self, mut states: Vec<Tensor<2>>) -> Tensor<2> {
         match &self.layer_mixture {
-            Some(mixture) => mixture.forward(self.bert.hidden_states_words(words, input, key)),
-            None => self.bert.forward_words(words, input, key),
+            Some(mixture) => mixture.forward(states),
+            None => states.swap_remove(0),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use bert_core::{Bert, BertConfig, EncoderInput, initialise, pass_key};
+use bert_core::{Bert, BertConfig, Documents, EncoderInput, initialise, pass_key};
 use bert_heads::{CrossEntropy, PoolingKind, SequenceClassifier, SequenceClassifierConfig};
 use bert_kernels::{
     Precision, Sequences, on_workers,
@@ -160,6 +160,7 @@ fn input(config: &BertConfig, lengths: &[usize], device: &Device) -> EncoderInpu
         input_ids: ints(&ids),
         token_type_ids: ints(&vec![0; ids.len()]),
         position_ids: ints(&positions),
+        documents: Documents::of_sequences(&sequences),
         sequences,
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     columns::Columns,
     data_set::{DataSet, TaggedSet},
     error::Result,
-    evaluate::{predict_logits, predict_tags},
+    evaluate::{data_logits, predict_tags},
     examples::read_examples,
     finished_run::{AnsweredRow, RowAnswer, Score},
     format::Format,
@@ -29,7 +29,7 @@ pub(crate) fn answers_on_texts(
     device: &Device,
 ) -> Vec<AnsweredRow> {
     let name = |id: u32| RowAnswer::Label(labels.name(id).unwrap_or_default().to_owned());
-    let logits = predict_logits(model, &data.encodings, batch_size, device);
+    let logits = data_logits(model, data, batch_size, device);
     let rows = logits.iter().zip(&data.labels).zip(lines).zip(data.lengths());
     rows.filter_map(|(((logits, label), &row), tokens)| {
         Some(AnsweredRow { row, gold: name((*label)?), predicted: name(argmax(logits)), tokens })

@@ -3,7 +3,7 @@
 use bert_core::Encoding;
 use bert_kernels::Sequences;
 
-use crate::labels::LabelMap;
+use crate::{hidden_states::HiddenStates, labels::LabelMap};
 
 /// Encoded texts with what they are to be answered with, in file order.
 ///
@@ -14,6 +14,8 @@ pub struct DataSet<L = Option<u32>> {
     pub encodings: Vec<Encoding>,
     /// One a row.
     pub labels: Vec<L>,
+    /// What a frozen encoder gives for the rows, where it was computed once for all: the encodings are not run again.
+    pub states: Option<HiddenStates>,
 }
 
 /// The tags of a sentence's words, and the tokens that answer for them.
@@ -45,7 +47,7 @@ impl<L> DataSet<L> {
         self.labels.is_empty()
     }
 
-    /// The number of tokens of each row.
+    /// The number of tokens of each row, over all its windows.
     pub fn lengths(&self) -> Vec<usize> {
         self.encodings.iter().map(|encoding| encoding.input_ids.len()).collect()
     }
@@ -61,7 +63,7 @@ impl<L> DataSet<L> {
 
 impl<L> Default for DataSet<L> {
     fn default() -> Self {
-        Self { encodings: vec![], labels: vec![] }
+        Self { encodings: vec![], labels: vec![], states: None }
     }
 }
 
@@ -111,6 +113,7 @@ mod tests {
             word_ids,
             special_tokens_mask: vec![false; 7],
             truncated: true,
+            windows: vec![],
         };
         let words = WordTags::new(vec![4, 3, 2, 1], &encoding);
         assert_eq!(words.first_tokens, [Some(1), None, Some(3), None]);

@@ -7,10 +7,11 @@ use bert_heads::{LayerMixture, Pooling, PoolingKind, TaskEmbedding};
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    encode::encode,
+    encode::encode_long,
     error::{Error, Result},
     evaluate::map_batches,
     examples::Example,
+    long::Long,
     model_dir::{ModelDir, checked_pooling},
     task_kind::TaskKind,
 };
@@ -25,6 +26,7 @@ pub struct Embedder {
     config: BertConfig,
     tokenizer: Tokenizer,
     max_length: usize,
+    long: Long,
 }
 
 impl Embedder {
@@ -88,6 +90,7 @@ impl Embedder {
             layer_mixture,
             pooling,
             max_length: config.max_length(own.map(|own| own.max_length))?,
+            long: own.map_or(Long::Truncate, |own| own.long),
             tokenizer: files.tokenizer,
             config: files.config,
         })
@@ -98,7 +101,12 @@ impl Embedder {
         self.max_length
     }
 
-    /// One vector a text, and how many texts were cut to `max_length` tokens.
+    /// What is read of longer texts.
+    pub fn long(&self) -> Long {
+        self.long
+    }
+
+    /// One vector a text, read in sequences of at most `max_length` tokens, and how many texts were cut.
     ///
     /// # Errors
     /// When `max_length` is more than the model has positions for.
@@ -110,7 +118,8 @@ impl Embedder {
         batch_size: usize,
         device: &Device,
     ) -> Result<(Vec<Vec<f32>>, usize)> {
-        let (encodings, truncated) = encode(&self.tokenizer, &self.config, examples, max_length)?;
+        let (encodings, truncated) =
+            encode_long(&self.tokenizer, &self.config, examples, self.long, max_length)?;
         let vectors = map_batches(&encodings, batch_size, device, |input| {
             let words = self.bert.embeddings.words(&input);
             let words = match &self.task_embedding {
@@ -123,7 +132,8 @@ impl Embedder {
                 }
                 None => self.bert.forward_words(words, &input, None),
             };
-            let pooled = self.pooling.forward(hidden, &input.sequences);
+            let read = self.pooling.read(hidden, &input);
+            let pooled = self.pooling.pool(read, &input.documents);
             if normalize { unit(pooled) } else { pooled }
         });
         Ok((vectors, truncated))

@@ -5,6 +5,7 @@ use bert_core::{BertConfig, Encoding, Tokenizer};
 use crate::{
     error::{Error, Result},
     examples::Example,
+    long::Long,
     sentences::Sentence,
 };
 
@@ -15,6 +16,17 @@ pub(crate) fn encode(
     examples: &[Example],
     max_length: usize,
 ) -> Result<(Vec<Encoding>, usize)> {
+    encode_long(tokenizer, config, examples, Long::Truncate, max_length)
+}
+
+/// Encodes texts for a model, in sequences of at most `max_length` tokens, and counts those that were cut.
+pub(crate) fn encode_long(
+    tokenizer: &Tokenizer,
+    config: &BertConfig,
+    examples: &[Example],
+    long: Long,
+    max_length: usize,
+) -> Result<(Vec<Encoding>, usize)> {
     let max_length = config.max_length(Some(max_length))?;
     let has_pairs = examples.iter().any(|example| example.pair.is_some());
     if has_pairs && config.type_vocab_size < 2 {
@@ -22,9 +34,22 @@ pub(crate) fn encode(
     }
     let texts: Vec<(&str, Option<&str>)> =
         examples.iter().map(|example| (example.text.as_str(), example.pair.as_deref())).collect();
-    let encodings = tokenizer.encode_batch(&texts, max_length)?;
+    let encodings = if long == Long::Truncate {
+        tokenizer.encode_batch(&texts, max_length)?
+    } else if has_pairs {
+        return Err(long_of("pairs of texts"));
+    } else {
+        let room = tokenizer.room(max_length, false)?;
+        let whole = tokenizer.encode_batch(&texts, usize::MAX)?.into_iter();
+        whole.map(|whole| long.cut(whole, room)).collect::<Result<_>>()?
+    };
     let truncated = encodings.iter().filter(|encoding| encoding.truncated).count();
     Ok((encodings, truncated))
+}
+
+/// Refuses to read data in windows, or its beginnings and ends, that `holds` no single texts.
+pub(crate) fn long_of(holds: &'static str) -> Error {
+    Error::WrongData { key: "long", expected: "single texts with one label", holds }
 }
 
 /// Encodes sentences that are split into words, and counts those that were cut to `max_length` tokens.

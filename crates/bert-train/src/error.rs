@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::format::Format;
+use crate::long::LongKind;
 use crate::task_form::TaskForm;
 use crate::task_kind::TaskKind;
 
@@ -499,6 +500,55 @@ pub enum Error {
         /// The width of the hidden states.
         hidden_size: usize,
     },
+    /// A key of windows for texts that are not read in windows.
+    #[error(
+        "{key} says how long texts are cut into windows, not {kind}: choose --long windows, or leave it out"
+    )]
+    OnlyWindows {
+        /// The key.
+        key: &'static str,
+        /// How long texts are read.
+        kind: LongKind,
+    },
+    /// Windows that lie too far from each other.
+    #[error(
+        "a stride of {stride} tokens leaves some out: a window holds {room} of the text: choose a stride from 1 to {room}, or a larger max-length"
+    )]
+    Stride {
+        /// The tokens between the beginnings of two windows.
+        stride: usize,
+        /// The tokens of the text that a window holds.
+        room: usize,
+    },
+    /// A key that does not fit the data.
+    #[error("{key} is for {expected}, and the data holds {holds}: leave it out")]
+    WrongData {
+        /// The key.
+        key: &'static str,
+        /// What it is for.
+        expected: &'static str,
+        /// What the data holds.
+        holds: &'static str,
+    },
+    /// Something that is trained through an encoder that is frozen.
+    #[error(
+        "{key} is trained through the encoder, which freeze = \"encoder\" keeps as it is: leave one of them out"
+    )]
+    FrozenInput {
+        /// The key.
+        key: &'static str,
+    },
+    /// The hidden states of a frozen encoder do not fit into memory.
+    #[error(
+        "the hidden states of a frozen encoder take {needed} MB, and {free} MB of memory are free: use fewer rows, a \
+         smaller max-length, fewer windows, pooling cls or first, or train without --freeze"
+    )]
+    FrozenMemory {
+        /// What they take.
+        needed: u64,
+        /// What is free.
+        free: u64,
+    },
     /// Two ids of a model have the same label.
     #[error(
         "the labels of the model must differ, got {label:?} for ids {first} and {second}: check id2label in config.json"
@@ -827,6 +877,11 @@ impl Error {
             | Self::PoolingOfTokens { .. }
             | Self::MixtureOfTokens { .. }
             | Self::PoolingHeads { .. }
+            | Self::OnlyWindows { .. }
+            | Self::Stride { .. }
+            | Self::WrongData { .. }
+            | Self::FrozenInput { .. }
+            | Self::FrozenMemory { .. }
             | Self::RepeatedLabel { .. }
             | Self::DevFraction { .. }
             | Self::NoDevRows { .. }

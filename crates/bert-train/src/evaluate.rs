@@ -32,8 +32,32 @@ pub fn predict_token_logits(
     map_batches(encodings, batch_size, device, |input| model.forward(&input, None))
 }
 
+/// The logits of each row of a data set, from its hidden states where they are kept; `model` and `device` are those of evaluation,
+/// without autodiff.
+pub(crate) fn data_logits(
+    model: &SequenceClassifier,
+    data: &DataSet,
+    batch_size: usize,
+    device: &Device,
+) -> Vec<Vec<f32>> {
+    let Some(states) = &data.states else {
+        return predict_logits(model, &data.encodings, batch_size, device);
+    };
+    let mut results = vec![vec![]; data.len()];
+    for batch in evaluation_batches(&data.lengths(), batch_size) {
+        let logits: Vec<f32> = on_workers(device, || {
+            let (states, documents) = states.batch(&batch, device);
+            model.forward_states(states, &documents, None).into_data().iter().collect()
+        });
+        for (row, logits) in batch.iter().zip(logits.chunks(model.num_labels())) {
+            results[*row] = logits.to_vec();
+        }
+    }
+    results
+}
+
 /// Runs texts of like length together and puts the results back into the order of the texts: what `forward` gives, a row a
-/// text or a row a token.
+/// text or a row for each token that is pooled.
 pub(crate) fn map_batches(
     encodings: &[Encoding],
     batch_size: usize,
@@ -52,6 +76,7 @@ pub(crate) fn map_batches_to(
     forward: impl Fn(EncoderInput) -> Vec<Tensor<2>> + Sync,
 ) -> Vec<Vec<Vec<f32>>> {
     let lengths: Vec<usize> = encodings.iter().map(|encoding| encoding.input_ids.len()).collect();
+    let pooled: Vec<usize> = encodings.iter().map(|encoding| encoding.pooled().count()).collect();
     let mut results: Vec<Vec<Vec<f32>>> = vec![];
     for batch in evaluation_batches(&lengths, batch_size) {
         let outputs = on_workers(device, || {
@@ -65,7 +90,7 @@ pub(crate) fn map_batches_to(
             let mut values = values.into_iter();
             let is_by_text = rows == batch.len();
             for row in &batch {
-                let rows = if is_by_text { 1 } else { lengths[*row] };
+                let rows = if is_by_text { 1 } else { pooled[*row] };
                 result[*row] = values.by_ref().take(rows * width).collect();
             }
         }
@@ -83,7 +108,7 @@ pub fn evaluate(
     batch_size: usize,
     device: &Device,
 ) -> ClassificationMetrics {
-    let logits = predict_logits(model, &data.encodings, batch_size, device);
+    let logits = data_logits(model, data, batch_size, device);
     let labelled = logits.iter().zip(&data.labels);
     let labelled: Vec<(&Vec<f32>, u32)> =
         labelled.filter_map(|(row, label)| Some((row, (*label)?))).collect();

@@ -21,11 +21,15 @@ mod export;
 mod fine_tune;
 mod finished_run;
 mod format;
+mod freeze;
 mod gradients;
+mod hidden_states;
 mod html;
 mod json;
 mod labels;
 mod lines;
+mod long;
+mod memory;
 mod metrics;
 mod mixer;
 mod mixing;
@@ -70,6 +74,7 @@ mod trained_model;
 mod vocabulary;
 mod weights_ansi;
 mod weights_page;
+mod windows;
 mod word_config;
 
 pub use agreement::Agreement;
@@ -88,8 +93,11 @@ pub use export::export;
 pub use fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune};
 pub use finished_run::{AnsweredRow, RowAnswer, Score};
 pub use format::Format;
+pub use freeze::{Freeze, ParseFreezeError};
 pub use gradients::Gram;
+pub use hidden_states::HiddenStates;
 pub use labels::LabelMap;
+pub use long::{Long, LongKind, ParseLongError};
 pub use metrics::{
     AnswerMetrics, ClassScores, ClassificationMetrics, Metrics, MultiLabelMetrics, OrdinalMetrics,
     RegressionMetrics, TagSpan, TaggingMetrics, TaskMetrics, TasksMetrics, accuracy, answer_f1,
@@ -135,4 +143,5 @@ pub use trained_model::TrainedModel;
 pub use vocabulary::{extend_vocabulary, scan_vocabulary};
 pub use weights_ansi::{ansi_legend, weights_in_ansi};
 pub use weights_page::WeightsPage;
+pub use windows::{WindowRange, windows};
 pub use word_config::{ParseTrainEmbeddingsError, TrainEmbeddings, WordConfig};

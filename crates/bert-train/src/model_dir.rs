@@ -13,6 +13,7 @@ use crate::{
     columns::Columns,
     error::{Error, Result},
     labels::LabelMap,
+    long::Long,
     recipe::Recipe,
     task_kind::TaskKind,
     task_settings::TaskSettings,
@@ -45,8 +46,11 @@ pub struct Settings {
     pub task_embedding: Option<TaskEmbeddingKind>,
     /// The columns that it was trained on: the default of evaluation.
     pub columns: Columns,
-    /// The most tokens of a text.
+    /// The most tokens of a text that are read together.
     pub max_length: usize,
+    /// What is read of a text that is longer.
+    #[serde(flatten)]
+    pub long: Long,
     /// The texts of a row: 1, or 2 for pairs.
     pub texts: usize,
     /// The recipe that it was trained with.
@@ -68,6 +72,7 @@ impl Settings {
             task_embedding: None,
             columns: Columns::default(),
             max_length,
+            long: Long::default(),
             texts: 1,
             recipe: None,
             tasks: vec![],

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use bert_core::{BertConfig, NamedTensor, write_atomically};
 use bert_heads::{PoolingKind, SequenceClassifier, TokenClassifier};
 use bert_kernels::set_precision;
-use burn::tensor::Device;
+use burn::{module::Module, tensor::Device};
 use serde::Serialize;
 use serde_json::json;
 
@@ -14,11 +14,16 @@ use crate::{
     answers::{answers_on_sentences, answers_on_texts},
     baselines::TaskComparison,
     columns::Columns,
+    encode::long_of,
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
     fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune},
     finished_run::{AnsweredRow, PREDICTIONS_FILE, REPORT_FILE, save_finished_run},
+    freeze::Freeze,
+    hidden_states::keep_states,
     labels::LabelMap,
+    long::Long,
+    memory::say_activations,
     metrics::Metrics,
     model_dir::{SETTINGS_FILE, Settings, save_parameters},
     run_config::RunConfig,
@@ -28,6 +33,7 @@ use crate::{
     tagger::Tagger,
     text_classifier::TextClassifier,
     trainable::Trainable,
+    word_config::TrainEmbeddings,
 };
 
 /// The file that repeats a run, and by which a directory is known to hold one.
@@ -112,6 +118,13 @@ struct Rows<R> {
 impl Run<'_> {
     fn classify(&self, observer: &mut dyn Observer) -> Result<RunReport> {
         let Self { config, device, .. } = *self;
+        let is_frozen = config.freeze == Some(Freeze::Encoder);
+        if is_frozen && config.words.task_embedding.is_some() {
+            return Err(Error::FrozenInput { key: "task-embedding" });
+        }
+        if is_frozen && config.words.train_embeddings == TrainEmbeddings::New {
+            return Err(Error::FrozenInput { key: "train-embeddings = \"new\"" });
+        }
         // Written out once, so that dev rows are read by the training file's names and not by their own order.
         let columns = config.columns.complete(&config.train, config.format)?;
         let rows = self.texts(&columns, observer)?;
@@ -124,15 +137,22 @@ impl Run<'_> {
         notices.iter().for_each(|notice| observer.notice(notice));
         let classifier = classifier.train_embeddings(config.words.train_embeddings, model)?;
         let max_length = classifier.settings.max_length;
-        let (train, cut) = classifier.data_set(&config.train, &rows.train, max_length)?;
-        let (dev, cut_dev) = classifier.data_set(self.dev_path(), &rows.dev, max_length)?;
-        say_cut([(cut, train.len()), (cut_dev, dev.len())], max_length, observer);
+        let (mut train, cut) = classifier.data_set(&config.train, &rows.train, max_length)?;
+        let (mut dev, cut_dev) = classifier.data_set(self.dev_path(), &rows.dev, max_length)?;
+        let limit = config.long.limit(max_length);
+        say_cut([(cut, train.len()), (cut_dev, dev.len())], &limit, observer);
+        let batch_size = config.recipe.batch_size;
+        if is_frozen {
+            let model = classifier.model.clone().valid();
+            keep_states(&model, [&mut train, &mut dev], batch_size, device, observer)?;
+        } else if config.long != Long::Truncate {
+            say_activations(&classifier.config, train.lengths(), batch_size, observer);
+        }
         let (labels, lines) = (classifier.labels.clone(), line_numbers(&rows.dev, |row| row.line));
         let begin = |out: &Path| {
             classifier.save_settings(out)?;
             Ok(classifier.model)
         };
-        let batch_size = config.recipe.batch_size;
         let answers = |model: &SequenceClassifier, device: &Device| {
             answers_on_texts(model, &dev, &lines, &labels, batch_size, device)
         };
@@ -144,6 +164,16 @@ impl Run<'_> {
         if config.pooling != PoolingKind::default() {
             let (path, pooling) = (config.train.clone(), config.pooling);
             return Err(Error::PoolingOfTokens { path, pooling });
+        }
+        if config.long != Long::Truncate {
+            return Err(long_of("tokens with tags"));
+        }
+        if config.freeze.is_some() {
+            return Err(Error::WrongData {
+                key: "freeze",
+                expected: "texts with one label",
+                holds: "tokens with tags",
+            });
         }
         if config.layer_mixture {
             return Err(Error::MixtureOfTokens { path: config.train.clone() });
@@ -158,7 +188,8 @@ impl Run<'_> {
         let max_length = tagger.settings.max_length;
         let (train, cut) = tagger.data_set(&config.train, &rows.train, max_length)?;
         let (dev, cut_dev) = tagger.tagged_set(self.dev_path(), &rows.dev, max_length)?;
-        say_cut([(cut, train.len()), (cut_dev, dev.rows.len())], max_length, observer);
+        let limit = config.long.limit(max_length);
+        say_cut([(cut, train.len()), (cut_dev, dev.rows.len())], &limit, observer);
         let begin = |out: &Path| {
             tagger.save_settings(out)?;
             Ok(tagger.model)
@@ -202,6 +233,7 @@ impl Run<'_> {
         Ok(Settings {
             columns,
             layer_mixture: config.layer_mixture,
+            long: config.long,
             recipe: Some(config.recipe.clone()),
             task_embedding: config.words.task_embedding,
             ..Settings::new(config.pooling, max_length)
@@ -268,13 +300,13 @@ fn line_numbers<R>(rows: &[R], line: impl Fn(&R) -> usize) -> Vec<usize> {
 
 fn say_cut(
     [(train, train_rows), (dev, dev_rows)]: [(usize, usize); 2],
-    max_length: usize,
+    limit: &str,
     observer: &mut dyn Observer,
 ) {
     if train + dev > 0 {
         observer.notice(&format!(
             "{train} of {train_rows} training texts and {dev} of {dev_rows} dev texts are longer than \
-             {max_length} tokens and were cut"
+             {limit} and were cut"
         ));
     }
 }

@@ -10,6 +10,8 @@ use crate::{
     columns::Columns,
     error::{Error, Result},
     format::Format,
+    freeze::Freeze,
+    long::Long,
     recipe::Recipe,
     run_file::RunFile,
     word_config::WordConfig,
@@ -43,9 +45,15 @@ pub struct RunConfig {
     /// What is learned of the words.
     #[serde(flatten)]
     pub words: WordConfig,
-    /// The most tokens of a text; without it, the smaller of 512 and what the model has positions for.
+    /// The most tokens of a text that are read together; without it, the smaller of 512 and what the model has positions for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
+    /// What is read of a text that is longer.
+    #[serde(flatten)]
+    pub long: Long,
+    /// What is kept as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freeze>,
     /// How affine maps multiply.
     #[serde(default)]
     pub precision: Precision,
@@ -55,7 +63,7 @@ pub struct RunConfig {
 }
 
 /// The keys of a run file, at the top level.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 30] = [
     "model",
     "train",
     "dev",
@@ -71,6 +79,10 @@ const KEYS: [&str; 26] = [
     "task_embedding",
     "train_embeddings",
     "max_length",
+    "long",
+    "stride",
+    "max_windows",
+    "freeze",
     "precision",
     "epochs",
     "lr",
@@ -98,6 +110,8 @@ impl RunConfig {
             layer_mixture: false,
             words: WordConfig::default(),
             max_length: None,
+            long: Long::default(),
+            freeze: None,
             precision: Precision::default(),
             recipe: Recipe::default(),
         }

@@ -152,7 +152,7 @@ impl Tagger {
         let (encodings, truncated) = self.encode(sentences, max_length)?;
         let rows = tags.into_iter().zip(&encodings);
         let labels = rows.map(|(tags, encoding)| WordTags::new(tags, encoding)).collect();
-        Ok((DataSet { encodings, labels }, truncated))
+        Ok((DataSet { encodings, labels, states: None }, truncated))
     }
 
     /// What [`data_set`](Self::data_set) gives, to measure a tagger on.

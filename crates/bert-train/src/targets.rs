@@ -346,6 +346,7 @@ mod tests {
             word_ids: vec![None; 8],
             special_tokens_mask: vec![true, false, false, true, false, false, false, true],
             truncated: false,
+            windows: vec![],
         }
     }
 

@@ -8,10 +8,11 @@ use burn::{module::Module, tensor::Device};
 
 use crate::{
     data_set::DataSet,
-    encode::encode,
+    encode::encode_long,
     error::Result,
     examples::Example,
     labels::LabelMap,
+    long::Long,
     model_dir::{ModelDir, Settings, save_settings},
     task_kind::TaskKind,
     word_config::TrainEmbeddings,
@@ -149,7 +150,8 @@ impl TextClassifier {
     pub fn save_settings(&self, dir: &Path) -> Result<()> {
         let is_hugging_face = self.settings.pooling == PoolingKind::Cls
             && !self.settings.layer_mixture
-            && self.settings.task_embedding.is_none();
+            && self.settings.task_embedding.is_none()
+            && !matches!(self.settings.long, Long::Windows { .. });
         save_settings(
             dir,
             &self.config,
@@ -160,16 +162,17 @@ impl TextClassifier {
         )
     }
 
-    /// Encodes texts, and counts those that were cut to `max_length` tokens.
+    /// Encodes texts, in sequences of at most `max_length` tokens, and counts those that were cut.
     ///
     /// # Errors
-    /// When `max_length` is more than the model has positions for, or less than the special tokens need.
+    /// When `max_length` is more than the model has positions for, or less than the special tokens and the stride of windows
+    /// need; and for pairs, where long texts are not truncated.
     pub fn encode(
         &self,
         examples: &[Example],
         max_length: usize,
     ) -> Result<(Vec<Encoding>, usize)> {
-        encode(&self.tokenizer, &self.config, examples, max_length)
+        encode_long(&self.tokenizer, &self.config, examples, self.settings.long, max_length)
     }
 
     /// Encodes labelled texts from the file `path`, and counts those that were cut.
@@ -184,7 +187,7 @@ impl TextClassifier {
     ) -> Result<(DataSet, usize)> {
         let labels = self.labels.ids(path, examples)?.into_iter().map(Some).collect();
         let (encodings, truncated) = self.encode(examples, max_length)?;
-        Ok((DataSet { encodings, labels }, truncated))
+        Ok((DataSet { encodings, labels, states: None }, truncated))
     }
 }
 

@@ -63,8 +63,9 @@ impl TextClassifier {
     }
 }
 
-/// The weights of a text, whose `values` are one a token or, `per_dimension`, a row a token.
+/// The weights of a text's pooled tokens, whose `values` are one a token or, `per_dimension`, a row a token.
 fn token_weights(encoding: &Encoding, values: &[f32], per_dimension: bool) -> Vec<TokenWeight> {
+    let encoding = encoding.select(&encoding.pooled().collect::<Vec<usize>>());
     let width = values.len() / encoding.tokens.len().max(1);
     let rows = values.chunks(width.max(1)).enumerate();
     rows.map(|(i, row)| {
@@ -107,10 +108,11 @@ impl WeightShares {
     /// Counts a text in.
     pub fn add(&mut self, weights: &[TokenWeight]) {
         self.texts += 1;
-        for (i, token) in weights.iter().enumerate() {
+        for token in weights {
             let is_sign = |c: char| !c.is_alphanumeric() && !c.is_whitespace();
             let kind = match token.start {
-                None if i == 0 => 0,
+                // Each window of a long text has one.
+                None if token.token == weights[0].token => 0,
                 None => 1,
                 Some(_) if token.token.trim_start_matches("##").chars().all(is_sign) => 2,
                 Some(_) => 3,
@@ -174,11 +176,15 @@ pub(crate) fn pieces(example: &Example, weights: &[TokenWeight]) -> Vec<Piece> {
     // How much of each text has been shown; a second text that is not there has been.
     let mut shown = [0, if example.pair.is_some() { 0 } else { texts[1].len() }];
     let mut specials = 0;
-    #[allow(clippy::explicit_counter_loop)] // INVARIANT: it counts special tokens, not all.
-    for token in weights {
+    for (i, token) in weights.iter().enumerate() {
         let (Some(start), Some(end)) = (token.start, token.end) else {
-            // After [CLS] each text ends with a [SEP], which comes after what was cut off.
-            if let Some(which @ (0 | 1)) = usize::checked_sub(specials, 1) {
+            // After [CLS] each text ends with a [SEP], which comes after what was cut off; a single text may have several windows.
+            let is_pair = example.pair.is_some();
+            let which = usize::checked_sub(specials, 1).map(|text| if is_pair { text } else { 0 });
+            let goes_on = || !is_pair && weights[i..].iter().any(|token| token.start.is_some());
+            if let Some(which @ (0 | 1)) = which
+                && !goes_on()
+            {
                 push(&texts[which][shown[which]..], None, false);
                 shown[which] = texts[which].len();
             }
@@ -241,6 +247,37 @@ pub(crate) mod tests {
 
     fn shown(pieces: &[Piece]) -> Vec<(&str, Option<f32>)> {
         pieces.iter().map(|piece| (piece.text.as_str(), piece.weight)).collect()
+    }
+
+    /// A text in two windows has two of [CLS] and [SEP]; what is behind the last window was cut off.
+    #[test]
+    fn windows_by_hand() {
+        let weights = [
+            weight("[CLS]", None, 0.25),
+            weight("so", Some((0, 2)), 0.125),
+            weight("[SEP]", None, 0.0625),
+            weight("[CLS]", None, 0.0625),
+            weight("long", Some((3, 7)), 0.25),
+            weight("[SEP]", None, 0.25),
+        ];
+        let mut shares = WeightShares::default();
+        shares.add(&weights);
+        let shares = shares.shares().map(|share| share.weight);
+        assert_eq!(shares, [0.3125, 0.3125, 0.0, 0.375]);
+        let pieces = pieces(&example("so long ago", None), &weights);
+        assert_eq!(
+            shown(&pieces),
+            [
+                ("[CLS]", Some(0.25)),
+                ("so", Some(0.125)),
+                ("[SEP]", Some(0.0625)),
+                ("[CLS]", Some(0.0625)),
+                (" ", None),
+                ("long", Some(0.25)),
+                (" ago", None),
+                ("[SEP]", Some(0.25)),
+            ]
+        );
     }
 
     #[test]

@@ -85,9 +85,18 @@ impl Trainable for SequenceClassifier {
         device: &Device,
         dropout: Option<Key>,
     ) -> Vec<Tensor<1>> {
-        let input = EncoderInput::new(data.encodings_of(&batch.rows), device);
+        let logits = match &data.states {
+            Some(states) => {
+                let (states, documents) = states.batch(&batch.rows, device);
+                self.forward_states(states, &documents, dropout)
+            }
+            None => {
+                let input = EncoderInput::new(data.encodings_of(&batch.rows), device);
+                self.forward(&input, dropout)
+            }
+        };
         let labels: Vec<Option<u32>> = batch.rows.iter().map(|row| data.labels[*row]).collect();
-        vec![CrossEntropy::default().forward(self.forward(&input, dropout), &labels)]
+        vec![CrossEntropy::default().forward(logits, &labels)]
     }
 
     fn encoder(&self) -> &Bert {

@@ -383,3 +383,30 @@ fn task_embeddings_and_words_that_make_no_sense() {
     assert_refused(&output, 2, &["holds no classifier"]);
     assert!(!desk.path("plain").exists());
 }
+
+#[test]
+fn ways_to_read_long_texts_that_do_not_fit() {
+    let desk = Desk::new();
+    for (flags, parts) in [
+        (&["--stride", "3"][..], &["stride", "--long windows"][..]),
+        (&["--long", "head-tail", "--max-windows", "3"], &["max-windows", "head-tail"]),
+        (&["--long", "windows", "--max-windows", "0"], &["max-windows", "1 to 64", "got 0"]),
+        (&["--long", "windows", "--max-length", "8", "--stride", "7"], &["stride of 7", "1 to 6"]),
+        (&["--freeze", "encoder", "--task-embedding", "full"], &["task-embedding", "freeze"]),
+    ] {
+        assert_refused(&desk.train(flags), 2, parts);
+    }
+    let output = desk.train(&["--long", "window"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("truncate, head-tail or windows"), "{}", stderr(&output));
+    assert!(!desk.path("run").exists());
+
+    desk.write(
+        "tasks.toml",
+        "model = \"m\"\n[task.one]\nkind = \"classify\"\ntrain = \"train.tsv\"\n",
+    );
+    for flags in [["--long", "windows"], ["--freeze", "encoder"]] {
+        let arguments = [&["train", "tasks.toml", "--out", "run"][..], &flags].concat();
+        assert_refused(&desk.bert(&arguments), 2, &[flags[0], "tasks.toml describes several"]);
+    }
+}

@@ -281,6 +281,50 @@ fn long_texts_are_cut_and_counted() {
 }
 
 /// From the words that break to an ordinary BERT that has them.
+/// A model of windows reads windows wherever it is applied; its encoder may be frozen.
+#[test]
+fn long_texts_in_windows() {
+    let desk = Desk::new();
+    let long = "the movie was a film and it is very very good";
+    let rows = (0..20).map(|_| format!("{long}\tgood\na bad plot\tbad\n"));
+    desk.write("long.tsv", rows.collect::<String>());
+    let flags =
+        ["--long", "windows", "--stride", "4", "--max-length", "8", "--pooling", "adaptive"];
+    let more = ["--train", "long.tsv", "--freeze", "encoder", "--lr", "1e-2", "--json"];
+    let model = reference().join("tiny-bert");
+    let arguments = ["train", "--model", text(&model), "--out", "run", "--epochs", "2"];
+    let output = desk.bert(&[&arguments[..], &flags, &more].concat());
+    json(&output);
+    assert!(stderr(&output).contains("the encoder is frozen"), "{}", stderr(&output));
+    let run_file = std::fs::read_to_string(desk.path("run/run.toml")).unwrap();
+    for key in
+        ["long = \"windows\"\n", "stride = 4\n", "max_windows = 8\n", "freeze = \"encoder\"\n"]
+    {
+        assert!(run_file.contains(key), "{run_file}");
+    }
+    let settings = std::fs::read_to_string(desk.path("run/bert-tune.json")).unwrap();
+    assert!(settings.contains("\"long\": \"windows\""), "{settings}");
+    // Flags override the run file; a stride does not outlive its windows.
+    let again = ["train", "run/run.toml", "--out", "again", "--long", "head-tail", "--json"];
+    json(&desk.bert(&again));
+    let run_file = std::fs::read_to_string(desk.path("again/run.toml")).unwrap();
+    assert!(run_file.contains("head-tail") && !run_file.contains("stride"), "{run_file}");
+
+    let output = desk.bert(&["eval", "--model", "run", "--data", "long.tsv", "--json"]);
+    assert_eq!(json(&output)["rows"], 40);
+    assert!(!stderr(&output).contains("were cut"), "{}", stderr(&output));
+    let output = desk.bert(&["predict", "--model", "run", "--text", long, "--weights", "json"]);
+    let answer = json(&output);
+    let weights = answer["weights"].as_array().unwrap();
+    let words = weights.iter().filter(|token| token["start"].is_u64());
+    let words: Vec<&str> = words.map(|token| token["token"].as_str().unwrap()).collect();
+    assert_eq!(words, long.split(' ').collect::<Vec<&str>>());
+    let sum: f64 = weights.iter().map(|token| token["weight"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-5);
+    desk.write("texts.txt", long);
+    json(&desk.bert(&["embed", "--model", "run", "--input", "texts.txt"]));
+}
+
 #[test]
 fn vocab_scan_extend_train_export() {
     let desk = Desk::new();

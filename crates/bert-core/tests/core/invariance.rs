@@ -1,6 +1,6 @@
 //! What must change nothing: padding, company in the batch, the order of rows, the device.
 
-use bert_core::{Bert, BertConfig, EncoderInput, first_tokens, initialise, pass_key};
+use bert_core::{Bert, BertConfig, Documents, EncoderInput, first_tokens, initialise, pass_key};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::reference::{assert_close, devices, host};
@@ -57,11 +57,13 @@ fn a_row_alone_is_the_row_in_the_batch() {
         let together = model.forward(&all, None);
         for range in all.sequences.ranges() {
             let cut = |ids: &Tensor<1, Int>| ids.clone().slice(range.clone());
+            let sequences = bert_kernels::Sequences::from_lengths(&[range.len()]);
             let alone = EncoderInput {
                 input_ids: cut(&all.input_ids),
                 token_type_ids: cut(&all.token_type_ids),
                 position_ids: cut(&all.position_ids),
-                sequences: bert_kernels::Sequences::from_lengths(&[range.len()]),
+                documents: Documents::of_sequences(&sequences),
+                sequences,
             };
             let got = host(model.forward(&alone, None));
             let expected = host(together.clone().slice(range.clone()));
@@ -80,11 +82,14 @@ fn permuting_rows_permutes_results() {
         let permute = |ids: &Tensor<1, Int>| {
             Tensor::cat(order.map(|row| ids.clone().slice(ranges[row].clone())).to_vec(), 0)
         };
+        let lengths = order.map(|row| ranges[row].len());
+        let sequences = bert_kernels::Sequences::from_lengths(&lengths);
         let permuted = EncoderInput {
             input_ids: permute(&all.input_ids),
             token_type_ids: permute(&all.token_type_ids),
             position_ids: permute(&all.position_ids),
-            sequences: bert_kernels::Sequences::from_lengths(&order.map(|row| ranges[row].len())),
+            documents: Documents::of_sequences(&sequences),
+            sequences,
         };
         let expected = model.forward(&all, None);
         let expected = order.map(|row| expected.clone().slice(ranges[row].clone())).to_vec();

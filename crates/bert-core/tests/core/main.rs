@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod documents;
 mod faults;
 mod frozen_words;
 mod invariance;

@@ -1,8 +1,9 @@
 //! Every pooling: values, weights and gradients.
 
-use bert_core::{Bert, BertConfig, Checkpoint, EncoderInput, set_parameters};
+use bert_core::{Bert, BertConfig, Checkpoint, EncoderInput, Encoding, Window, set_parameters};
 use bert_heads::{
-    AdaptivePooling, AttentionPooling, LayerMixture, MaxPooling, MeanPooling, Pooling, PoolingKind,
+    AdaptivePooling, AttentionPooling, FirstPooling, LayerMixture, MaxPooling, MeanPooling,
+    Pooling, PoolingKind,
 };
 use bert_kernels::Sequences;
 use burn::{
@@ -252,5 +253,38 @@ fn the_number_of_parameters_of_each_pooling() {
     let expected = [156, 0, 0, 0, 168, 360, 156];
     for (kind, expected) in PoolingKind::ALL.into_iter().zip(expected) {
         assert_eq!(Pooling::new(kind, &config, 0, &device).num_params(), expected, "{kind}");
+    }
+}
+
+/// [CLS] a b [SEP], [CLS] b c [SEP], where b belongs to the first window.
+#[test]
+fn a_text_in_two_windows_by_hand() {
+    let encoding = Encoding {
+        input_ids: vec![2, 5, 6, 3, 2, 6, 7, 3],
+        token_type_ids: vec![0; 8],
+        tokens: vec![String::new(); 8],
+        offsets: vec![(0, 0); 8],
+        word_ids: vec![None; 8],
+        special_tokens_mask: vec![true, false, false, true, true, false, false, true],
+        truncated: false,
+        windows: vec![Window { length: 4, own: 1..3 }, Window { length: 4, own: 2..3 }],
+    };
+    for (name, device) in devices() {
+        let input = EncoderInput::new([&encoding], &device);
+        let hidden = vec![1f32, 2., 4., 8., 16., 99., 32., 64.];
+        let hidden = Tensor::<2>::from_data(TensorData::new(hidden, [8, 1]), &device);
+        let run = |pooling: Pooling| {
+            let pooled = pooling.pool(pooling.read(hidden.clone(), &input), &input.documents);
+            (host(pooled), host(pooling.pooled_weights(hidden.clone(), &input)))
+        };
+        let (pooled, weights) = run(Pooling::Mean(MeanPooling));
+        // (1 + 2 + 4 + 8 + 16 + 32 + 64) / 7
+        assert_close(name, &pooled, &[127.0 / 7.0], 1e-5);
+        assert_close(name, &weights, &[1.0 / 7.0; 7], 1e-6);
+        let (pooled, weights) = run(Pooling::Max(MaxPooling));
+        assert_eq!((pooled, weights), (vec![64.0], vec![0., 0., 0., 0., 0., 0., 1.]), "{name}");
+        let (pooled, weights) = run(Pooling::First(FirstPooling));
+        // (1 + 16) / 2
+        assert_eq!((pooled, weights), (vec![8.5], vec![0.5, 0., 0., 0., 0.5, 0., 0.]), "{name}");
     }
 }

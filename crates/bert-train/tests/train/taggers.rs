@@ -181,7 +181,7 @@ fn the_loss_is_that_of_first_pieces() {
         let labels =
             [WordTags::new(vec![2, 4], &encodings[0]), WordTags::new(vec![1, 3, 0], &encodings[1])];
         let input = EncoderInput::new(&encodings, &device);
-        let data = DataSet { encodings, labels: labels.to_vec() };
+        let data = DataSet { encodings, labels: labels.to_vec(), states: None };
         let batch = Batch { set: 0, rows: vec![0, 1], heads: vec![0] };
         let targets =
             [None, Some(2), None, Some(4), None, None, Some(1), Some(3), None, Some(0), None];
