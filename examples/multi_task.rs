@@ -142,6 +142,7 @@ fn own_tasks(folder: &Path) -> Result<MultiTaskConfig, Box<dyn std::error::Error
         train_embeddings: Default::default(),
         max_length: Some(64),
         precision: Default::default(),
+        baselines: Default::default(),
         recipe: Recipe { epochs: 20, learning_rate: 1e-3, batch_size: 16, ..Recipe::default() },
         mixing: Mixing::default(),
         tasks: tasks.map(|(name, table)| (name.to_owned(), table)).into(),

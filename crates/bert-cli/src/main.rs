@@ -2,11 +2,13 @@
 
 mod arguments;
 mod compare;
+mod controlling;
 mod devices;
 mod embed;
 mod eval;
 mod export;
 mod inspect;
+mod interrupt;
 mod predict;
 mod train;
 mod vocab;
@@ -91,6 +93,7 @@ impl From<io::Error> for Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
+            Self::Train(bert_train::Error::Interrupted { .. }) => interrupt::CODE,
             Self::Train(error) if error.is_bad_input() => 2,
             Self::Usage(_) => 2,
             Self::Train(_) | Self::Io(_) => 1,
@@ -124,6 +127,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has read enough, as `head` does.
         Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Train(interrupted @ bert_train::Error::Interrupted { .. })) => {
+            eprintln!("{interrupted}");
+            ExitCode::from(Failure::Train(interrupted).code())
+        }
         Err(failure) => {
             eprintln!("error: {failure}");
             ExitCode::from(failure.code())

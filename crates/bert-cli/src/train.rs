@@ -2,14 +2,14 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
     Baselines, Freeze, LongKind, MultiTaskConfig, Progress, Recipe, RunConfig, RunFile, RunReport,
-    TrainEmbeddings, run, run_seeds, run_task_seeds, run_tasks,
+    TrainEmbeddings, resume, run, run_seeds, run_task_seeds, run_tasks,
 };
 use clap::Args;
 
@@ -17,7 +17,9 @@ use crate::{
     Failure,
     arguments::{LabelledColumns, positive},
     compare,
+    controlling::Controlling,
     devices::device,
+    interrupt,
 };
 
 const EXAMPLES: &str = "\
@@ -45,6 +47,9 @@ Examples:
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
 
+  # a run that broke off, by Ctrl-C, a crash or a power cut, goes on from its newest checkpoint
+  bert train --resume run
+
   # several tasks on one encoder, described in tables [task.NAME] of a file, each held against its training alone
   bert train tasks.toml --baselines train --out run
 
@@ -61,10 +66,10 @@ pub struct Train {
     /// Run file with these settings; flags override it
     run_file: Option<PathBuf>,
     /// Checkpoint to start from: a directory in Hugging Face's layout
-    #[arg(long, value_name = "DIR", required_unless_present = "run_file")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["run_file", "resume"])]
     model: Option<PathBuf>,
     /// Labelled training rows
-    #[arg(long, value_name = "FILE", required_unless_present = "run_file")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["run_file", "resume"])]
     train: Option<PathBuf>,
     /// Labelled rows to evaluate on after each epoch
     #[arg(long, value_name = "FILE", conflicts_with = "dev_fraction")]
@@ -137,8 +142,17 @@ pub struct Train {
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Directory to write the trained model and the run's files to
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with the run in this directory, which broke off; all but --device and --json is as it was
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run_file", "model", "train", "dev", "dev_fraction", "text",
+        "label", "tokens", "tags", "header", "format", "pooling", "layer_mixture", "task_embedding",
+        "train_embeddings", "epochs", "lr", "head_lr", "pooling_lr", "task_embedding_lr", "batch_size", "max_length",
+        "long", "stride", "max_windows", "freeze", "seed", "seeds", "precision", "out", "overwrite", "baselines", "checkpoint_every", "keep_checkpoints",
+        "eval_every", "max_steps", "patience", "min_delta", "metric"])]
+    resume: Option<PathBuf>,
+    #[command(flatten)]
+    controlling: Controlling,
     /// Replace the run that --out holds
     #[arg(long)]
     overwrite: bool,
@@ -155,14 +169,19 @@ impl Train {
     /// Trains.
     pub fn run(self) -> Result<(), Failure> {
         let device = device(self.device.as_deref())?;
+        let progress = &mut Progress::new().until(interrupt::flag()?);
+        let out = match (&self.resume, &self.out) {
+            (Some(dir), _) => return self.report(&resume(dir, &device, progress)?, dir),
+            (None, Some(out)) => out.as_path(),
+            (None, None) => return Err(Failure::Usage("expected --out or --resume".to_owned())),
+        };
         if let Some(config) = self.tasks()? {
-            let baselines = self.baselines();
-            let progress = &mut Progress::new();
+            let baselines = Baselines::from(self.baselines.clone());
             if let Some(seeds) = self.seeds {
                 let comparison = run_task_seeds(
                     &config,
                     seeds,
-                    &self.out,
+                    out,
                     self.overwrite,
                     &baselines,
                     &device,
@@ -170,29 +189,27 @@ impl Train {
                 )?;
                 return compare::print(&comparison, self.json);
             }
-            let report =
-                run_tasks(&config, &self.out, self.overwrite, &baselines, &device, progress)?;
-            return self.report(&report);
+            let report = run_tasks(&config, out, self.overwrite, &baselines, &device, progress)?;
+            return self.report(&report, out);
         }
         let config = self.config()?;
         if self.seeds.is_some() || self.pooling.len() > 1 {
             let poolings =
                 if self.pooling.is_empty() { &[config.pooling] } else { &self.pooling[..] };
-            let (seeds, out) = (self.seeds.unwrap_or(1), &self.out);
-            let progress = &mut Progress::new();
+            let seeds = self.seeds.unwrap_or(1);
             let comparison =
                 run_seeds(&config, poolings, seeds, out, self.overwrite, &device, progress)?;
             return compare::print(&comparison, self.json);
         }
-        self.report(&run(&config, &self.out, self.overwrite, &device, &mut Progress::new())?)
+        self.report(&run(&config, out, self.overwrite, &device, progress)?, out)
     }
 
-    fn report(&self, report: &RunReport) -> Result<(), Failure> {
+    fn report(&self, report: &RunReport, dir: &Path) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(report).map_err(io::Error::from)?)?;
         } else {
-            self.print(report, &mut out)?;
+            print(report, dir, &mut out)?;
         }
         Ok(())
     }
@@ -221,6 +238,9 @@ impl Train {
             ("--pooling", !self.pooling.is_empty()),
             ("--layer-mixture", self.layer_mixture),
             ("--task-embedding", self.task_embedding.is_some()),
+            ("--patience", self.controlling.patience.is_some()),
+            ("--min-delta", self.controlling.min_delta.is_some()),
+            ("--metric", self.controlling.metric.is_some()),
         ];
         if let Some((flag, _)) = of_task.iter().find(|(_, is_given)| *is_given) {
             return Err(Failure::Usage(format!(
@@ -252,21 +272,13 @@ impl Train {
         Ok(Some(config))
     }
 
-    fn baselines(&self) -> Baselines {
-        match self.baselines.as_slice() {
-            [] => Baselines::None,
-            [one] if one.as_os_str() == "none" => Baselines::None,
-            [one] if one.as_os_str() == "train" => Baselines::Train,
-            dirs => Baselines::Dirs(dirs.to_vec()),
-        }
-    }
-
     /// The flags over the numbers of a run.
     fn set_recipe(&self, recipe: &mut Recipe) {
         set(&mut recipe.epochs, &self.epochs);
         set(&mut recipe.learning_rate, &self.lr);
         set(&mut recipe.batch_size, &self.batch_size);
         set(&mut recipe.seed, &self.seed);
+        self.controlling.set(&mut recipe.control);
         recipe.head_learning_rate = self.head_lr.or(recipe.head_learning_rate);
         recipe.pooling_learning_rate = self.pooling_lr.or(recipe.pooling_learning_rate);
         recipe.task_embedding_learning_rate =
@@ -310,20 +322,20 @@ impl Train {
         config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
         Ok(config)
     }
+}
 
-    fn print(&self, report: &RunReport, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "best epoch {}, on dev: {}", report.best_epoch, report.dev)?;
-        for comparison in &report.comparisons {
-            writeln!(out, "{comparison}")?;
-        }
-        writeln!(
-            out,
-            "trained in {:.1} s ({:.1} examples/s); the model is in {}",
-            report.train_seconds,
-            report.examples_per_second,
-            self.out.display()
-        )
+fn print(report: &RunReport, dir: &Path, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "best epoch {}, on dev: {}", report.best_epoch, report.dev)?;
+    for comparison in &report.comparisons {
+        writeln!(out, "{comparison}")?;
     }
+    writeln!(
+        out,
+        "trained in {:.1} s ({:.1} examples/s); the model is in {}",
+        report.train_seconds,
+        report.examples_per_second,
+        dir.display()
+    )
 }
 
 fn set<T: Clone>(place: &mut T, flag: &Option<T>) {

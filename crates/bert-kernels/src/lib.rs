@@ -33,7 +33,7 @@ pub use gelu::{gelu, gelu_new};
 pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use mixture::mixture;
-pub use optimizer::{AdamW, AdamWState, GradientScale, dot_product, sum_of_squares};
+pub use optimizer::{AdamW, AdamWState, GradientScale, Restoring, dot_product, sum_of_squares};
 pub use pooling::{softmax_over_tokens, softmax_pooling};
 pub use precision::{ParsePrecisionError, Precision, set_precision};
 pub use sequences::Sequences;

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
 use burn::{
@@ -39,6 +39,24 @@ impl Default for GradientScale {
     }
 }
 
+/// Puts back what [`AdamW`] kept of parameters, shared by the optimisers of a module's groups.
+///
+/// Burn's own way to load an optimiser's state goes through its default device, which may be one that is not there. Here the
+/// moments come in as the gradients of two steps, the first moments and then the second, which move no weight.
+#[derive(Debug, Clone, Default)]
+pub struct Restoring(Arc<AtomicUsize>);
+
+impl Restoring {
+    /// From now on, steps restore the state of parameters that had taken `time` steps; with 0, they are ordinary again.
+    pub fn set(&self, time: usize) {
+        self.0.store(time, Ordering::Relaxed);
+    }
+
+    fn time(&self) -> Option<usize> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|time| *time > 0)
+    }
+}
+
 /// Adam with decoupled weight decay and bias correction, in the form of PyTorch's `torch.optim.AdamW`.
 ///
 /// # Source
@@ -56,6 +74,8 @@ pub struct AdamW {
     pub weight_decay: f64,
     /// What gradients are multiplied with before they are used.
     pub gradient_scale: GradientScale,
+    /// Whether steps restore a state instead of moving weights.
+    pub restoring: Restoring,
 }
 
 impl AdamW {
@@ -67,6 +87,7 @@ impl AdamW {
             epsilon: 1e-8,
             weight_decay,
             gradient_scale: GradientScale::new(),
+            restoring: Restoring::default(),
         }
     }
 }
@@ -109,6 +130,10 @@ impl Optimizer for AdamW {
         grad: Tensor<D>,
         state: Option<Self::State<D>>,
     ) -> (Tensor<D>, Option<Self::State<D>>) {
+        if let Some(time) = self.restoring.time() {
+            let moment_1 = state.map_or_else(|| grad.clone(), |state| state.moment_1);
+            return (tensor, Some(AdamWState { time, moment_1, moment_2: grad }));
+        }
         let (time, moments) = match state {
             Some(state) => (state.time + 1, Some([state.moment_1, state.moment_2])),
             None => (1, None),

@@ -2,6 +2,7 @@
 
 use bert_kernels::on_workers;
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     gradients::{Gram, gram},
@@ -14,7 +15,7 @@ use crate::{
 const ROWS: usize = 64;
 
 /// How the gradients of the tasks agree on the encoder that they share.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// The steps taken before.
     pub step: usize,

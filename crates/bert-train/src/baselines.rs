@@ -3,12 +3,13 @@
 use std::{fmt, path::PathBuf};
 
 use bert_kernels::random::{Purpose, Stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{metrics::Metrics, targets::Targets, task_sets::MeasuredTask};
 
 /// What the tasks of a run are held against.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<PathBuf>", into = "Vec<PathBuf>")]
 pub enum Baselines {
     /// Nothing.
     #[default]
@@ -19,8 +20,36 @@ pub enum Baselines {
     Dirs(Vec<PathBuf>),
 }
 
+impl Baselines {
+    pub(crate) fn are_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// As flags and run files have them: `train`, `none`, or directories.
+impl From<Vec<PathBuf>> for Baselines {
+    fn from(words: Vec<PathBuf>) -> Self {
+        match words.as_slice() {
+            [] => Self::None,
+            [one] if one.as_os_str() == "none" => Self::None,
+            [one] if one.as_os_str() == "train" => Self::Train,
+            _ => Self::Dirs(words),
+        }
+    }
+}
+
+impl From<Baselines> for Vec<PathBuf> {
+    fn from(baselines: Baselines) -> Self {
+        match baselines {
+            Baselines::None => vec![],
+            Baselines::Train => vec!["train".into()],
+            Baselines::Dirs(dirs) => dirs,
+        }
+    }
+}
+
 /// A task in a run of several against the same task alone, on the same dev rows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskComparison {
     /// The task.
     pub task: String,
@@ -37,7 +66,7 @@ pub struct TaskComparison {
 }
 
 /// What a comparison comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// The whole interval lies above 0.

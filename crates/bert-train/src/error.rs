@@ -1,7 +1,7 @@
 //! What can go wrong between a file and a trained model.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::format::Format;
 use crate::long::LongKind;
@@ -790,6 +790,73 @@ pub enum Error {
         /// The number.
         value: f64,
     },
+    /// A score by which the best model is to be chosen is not measured.
+    #[error("there is no metric {name:?} here: expected one of {}", .known.join(", "))]
+    UnknownMetric {
+        /// The name.
+        name: String,
+        /// The scores that there are.
+        known: Vec<&'static str>,
+    },
+    /// A checkpoint was written by another version.
+    #[error(
+        "{path} has format {got}, expected {expected}: go on with the version that wrote it, or train anew with --overwrite"
+    )]
+    CheckpointFormat {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The layout that this version reads.
+        expected: u32,
+        /// The layout that it has.
+        got: u32,
+    },
+    /// A run has changed since a checkpoint was written.
+    #[error(
+        "{path} belongs to a run of other settings or data: {difference}: put it back, or train anew with --overwrite"
+    )]
+    CheckpointChanged {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is different.
+        difference: String,
+    },
+    /// A checkpoint does not fit the model of its run.
+    #[error(
+        "{path} does not fit the model: parameter {name}: {reason}: train anew with --overwrite"
+    )]
+    CheckpointParameter {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The parameter's path.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file of a checkpoint holds no tensors.
+    #[error("{path} is no file of tensors: {source}: train anew with --overwrite")]
+    CheckpointTensors {
+        /// The file.
+        path: PathBuf,
+        /// What the reader said.
+        source: safetensors::SafeTensorError,
+    },
+    /// What the optimiser keeps can't be written down.
+    #[error("the optimiser's state can't be recorded: {reason}")]
+    OptimizerRecord {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A run was told to end.
+    #[error(
+        "interrupted after step {step}{}",
+        .out.as_ref().map(|out| format!(": go on with bert train --resume {}", out.display())).unwrap_or_default()
+    )]
+    Interrupted {
+        /// The steps taken.
+        step: usize,
+        /// The run's directory, where it has one.
+        out: Option<PathBuf>,
+    },
     /// The settings of a run can't be written as a run file.
     #[error("the run can't be written as a run file: {source}: give paths in UTF-8")]
     RunToml {
@@ -826,6 +893,14 @@ fn texts_a_row(texts: usize) -> &'static str {
 }
 
 impl Error {
+    /// The same error, with the directory of its run where it says how to go on.
+    pub(crate) fn in_run(self, run: &Path) -> Self {
+        match self {
+            Self::Interrupted { step, .. } => Self::Interrupted { step, out: Some(run.into()) },
+            other => other,
+        }
+    }
+
     /// Whether the cause is in what the user gave (data, flags, a run file) and not in the work on it.
     pub fn is_bad_input(&self) -> bool {
         // Each variant is listed, so that a new one cannot be forgotten here.
@@ -909,9 +984,16 @@ impl Error {
             | Self::RunRecord { .. }
             | Self::DevRows { .. }
             | Self::SameRun { .. }
+            | Self::UnknownMetric { .. }
+            | Self::CheckpointFormat { .. }
+            | Self::CheckpointChanged { .. }
+            | Self::CheckpointParameter { .. }
+            | Self::CheckpointTensors { .. }
             | Self::OutTaken { .. } => true,
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
-            Self::NotFinite { .. } => false,
+            Self::NotFinite { .. } | Self::OptimizerRecord { .. } | Self::Interrupted { .. } => {
+                false
+            }
         }
     }
 }

@@ -2,99 +2,37 @@
 
 use std::time::{Duration, Instant};
 
-use bert_core::{NamedTensor, pass_key};
+use bert_core::pass_key;
 use bert_kernels::random::Key;
 use burn::tensor::Device;
 
 use crate::{
     agreement::Agreement,
+    control::Every,
     error::{Error, Result},
     metrics::Metrics,
     mixer::Mixer,
+    observer::{EpochReport, Observer, StepReport},
     optimizer::{Optimizer, learning_rates},
     recipe::Recipe,
     sampler::Batch,
     schedule::Schedule,
     step::{PartLoss, Step, train_step},
     trainable::Trainable,
+    training_state::{Evaluations, Saved, Snapshot, TrainingState, weights_of},
 };
-
-/// What a step did.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepReport {
-    /// The step, from 0.
-    pub step: usize,
-    /// The number of steps of the whole run.
-    pub total_steps: usize,
-    /// The epoch, from 1.
-    pub epoch: usize,
-    /// The mean loss of the batch, before the step; of several heads, the sum of their losses by weight.
-    pub loss: f64,
-    /// The heads of the step, each with the mean loss of its batch.
-    pub losses: Vec<(usize, f64)>,
-    /// The encoder's learning rate.
-    pub learning_rate: f64,
-    /// The global norm of the gradients before clipping.
-    pub grad_norm: f64,
-    /// Rows trained on so far.
-    pub rows: usize,
-    /// Time since the first batch, evaluations included.
-    pub elapsed: Duration,
-}
-
-/// What an epoch came to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EpochReport {
-    /// The epoch, from 1.
-    pub epoch: usize,
-    /// The mean training loss over the epoch's rows.
-    pub train_loss: f64,
-    /// The mean training loss of each head; none where it was not trained.
-    pub head_losses: Vec<Option<f64>>,
-    /// The heads that are finished with it.
-    pub finished: Vec<usize>,
-    /// The metrics on the dev rows after the epoch.
-    pub dev: Metrics,
-    /// Whether the model is better than after every earlier epoch.
-    pub best: bool,
-}
-
-/// Follows a run: every function may do nothing.
-pub trait Observer {
-    /// Called with a sentence that a person should read, before the first step.
-    fn notice(&mut self, _text: &str) {}
-
-    /// Called after every step.
-    fn step(&mut self, _report: &StepReport) {}
-
-    /// Called before the first epoch and after every one, where there are several tasks.
-    fn agreement(&mut self, _report: &Agreement) {}
-
-    /// Called after every epoch; `parameters` gives those of the model as it is then, as a checkpoint holds them.
-    ///
-    /// # Errors
-    /// An error ends the run.
-    fn epoch(
-        &mut self,
-        _report: &EpochReport,
-        _parameters: &dyn Fn() -> Vec<NamedTensor>,
-    ) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// Follows nothing.
-impl Observer for () {}
 
 /// A finished run.
 #[derive(Debug)]
 pub struct FineTuned<M> {
-    /// The model after the best epoch, in evaluation.
+    /// The best model, in evaluation.
     pub model: M,
     /// Every epoch, in order.
     pub epochs: Vec<EpochReport>,
-    /// The best epoch, from 1: the highest main metric on dev, the earlier one on ties.
+    /// The epoch of the best model, from 1: the highest main metric on dev, the earlier one on ties.
     pub best_epoch: usize,
+    /// The evaluation of the best model.
+    pub best: EpochReport,
     /// From the first batch to the end of the last step, the evaluations between included.
     pub train_time: Duration,
     /// Training rows of all epochs over `train_time`, per second.
@@ -102,9 +40,9 @@ pub struct FineTuned<M> {
 }
 
 impl<M> FineTuned<M> {
-    /// The metrics after the best epoch.
+    /// The metrics of the best model.
     pub fn best(&self) -> &Metrics {
-        &self.epochs[self.best_epoch - 1].dev
+        &self.best.dev
     }
 
     /// The metrics after the last epoch.
@@ -129,6 +67,18 @@ pub fn fine_tune<M: Trainable>(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<FineTuned<M>> {
+    fine_tune_from(None, model, (train, dev), recipe, device, observer)
+}
+
+/// [`fine_tune`] from where a checkpoint was written; `model` is the one that the run began with.
+pub(crate) fn fine_tune_from<M: Trainable>(
+    saved: Option<Saved>,
+    model: M,
+    (train, dev): (&M::Data, &M::Dev),
+    recipe: &Recipe,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<FineTuned<M>> {
     recipe.check()?;
     let sets = M::sets(train);
     if sets.is_empty() || sets.iter().any(|set| set.lengths.is_empty()) {
@@ -143,44 +93,61 @@ pub fn fine_tune<M: Trainable>(
     let mut optimizer = Optimizer::new(recipe);
     let schedule = Schedule::Linear { warmup_ratio: recipe.warmup_ratio };
     let mut mixer = Mixer::new(sets, recipe);
+    let control = &recipe.control;
     let steps_per_epoch = mixer.sampler.steps_per_epoch();
-    let total_steps = steps_per_epoch * recipe.epochs;
+    let all_steps = steps_per_epoch * recipe.epochs;
+    let total_steps = control.max_steps.map_or(all_steps, |most| most.min(all_steps));
 
-    if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, 0, &device) {
+    let mut state = TrainingState::new(mixer.state.clone(), mixer.heads());
+    let mut best: Option<M> = None;
+    if let Some(saved) = saved {
+        (model, best) = saved.restore(model, &mut optimizer)?;
+        state = saved.state;
+        mixer.state = state.mixer.clone();
+        if let Some(best) = &best {
+            observer.resume(&|| best.named_parameters())?;
+        }
+    } else if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, 0, &device) {
         observer.agreement(&agreement);
     }
-    let start = Instant::now();
-    let (mut step, mut rows, mut train_time) = (0, 0, Duration::ZERO);
-    let mut epochs: Vec<EpochReport> = vec![];
-    let mut best: Option<(f64, M)> = None;
-    for epoch in 1..=recipe.epochs {
-        let steps = mixer.epoch(epoch - 1);
-        let steps_of_epoch = steps.len();
+    let (start, before) = (Instant::now(), state.train_time);
+    let (mut kept_step, mut kept_at) = (state.step, Instant::now());
+    let is_over = |state: &TrainingState| {
+        let waited = control.patience.is_some_and(|most| state.evaluations.waited >= most);
+        waited || state.epoch * steps_per_epoch >= total_steps
+    };
+    // Where tasks are finished, an epoch has fewer steps, and its rates fall as they would have.
+    let position_of = |state: &TrainingState, steps_of_epoch: usize| {
+        state.epoch * steps_per_epoch + state.place * steps_per_epoch / steps_of_epoch
+    };
+    while !is_over(&state) {
+        let steps = mixer.epoch(state.epoch);
+        let (epoch, steps_of_epoch) = (state.epoch + 1, steps.len());
         if steps_of_epoch == 0 {
             break;
         }
-        let mut epoch_loss = Mean::default();
-        let mut head_losses = vec![Mean::default(); mixer.heads()];
-        for (place, parts) in steps.into_iter().enumerate() {
-            // Where tasks are finished, an epoch has fewer steps, and its rates fall as they would have.
-            let position = (epoch - 1) * steps_per_epoch + place * steps_per_epoch / steps_of_epoch;
+        for parts in steps.into_iter().skip(state.place) {
+            let position = position_of(&state, steps_of_epoch);
+            if position >= total_steps {
+                break;
+            }
             let factor = schedule.factor(position, total_steps);
             let rates = learning_rates(recipe, factor);
             let weights = mixer.weights();
             let numbered: Vec<(usize, &Batch)> = parts.iter().enumerate().collect();
             let loss = |model: &M, (number, batch): &(usize, &Batch)| {
-                let key = pass_key(recipe.seed, step as u32, *number as u32, 0);
+                let key = pass_key(recipe.seed, state.step as u32, *number as u32, 0);
                 part_loss(model, train, batch, &weights, &device, key)
             };
             let shared = mixer.shared(&model);
-            let combine = mixer.combine(&shared, step);
+            let combine = mixer.combine(&shared, state.step);
             let taken = train_step(model, &mut optimizer, &device, &numbered, loss, combine, rates);
             let Step { model: moved, losses, grad_norm, gram } = taken;
             model = moved;
             let values = losses.iter().flatten().map(|loss| ("loss", *loss));
             for (what, value) in values.chain([("norm of the gradients", grad_norm)]) {
                 if !value.is_finite() {
-                    return Err(Error::NotFinite { what, step: step + 1, epoch, value });
+                    return Err(Error::NotFinite { what, step: state.step + 1, epoch, value });
                 }
             }
             mixer.after_step(&parts, &losses, gram.as_ref());
@@ -194,61 +161,121 @@ pub fn fine_tune<M: Trainable>(
                 }
                 for (head, value) in part.heads.iter().zip(losses) {
                     loss += value * weights[*head];
-                    head_losses[*head].add(*value, part.rows.len());
+                    state.head_losses[*head].add(*value, part.rows.len());
                     by_head.push((*head, *value));
                 }
             }
-            step += 1;
-            rows += step_rows;
-            epoch_loss.add(loss, step_rows);
-            train_time = start.elapsed();
+            state.step += 1;
+            state.place += 1;
+            state.rows += step_rows;
+            state.epoch_loss.add(loss, step_rows);
+            state.train_time = before + start.elapsed();
             observer.step(&StepReport {
-                step: step - 1,
+                step: state.step - 1,
                 total_steps,
                 epoch,
                 loss,
                 losses: by_head,
                 learning_rate: recipe.learning_rate * factor,
                 grad_norm,
-                rows,
-                elapsed: train_time,
+                rows: state.rows,
+                elapsed: state.train_time,
             });
+
+            let is_last =
+                state.place == steps_of_epoch || position_of(&state, steps_of_epoch) >= total_steps;
+            if let Every::Steps(every) = control.eval_every
+                && state.step.is_multiple_of(every)
+                && !is_last
+            {
+                let evaluated = model.valid();
+                let dev = evaluate(&evaluated, dev, recipe, &state, &plain)?;
+                let report = state.judge(dev, control)?;
+                observer.epoch(&report, &|| evaluated.named_parameters())?;
+                if report.best {
+                    best = Some(evaluated);
+                }
+                if is_over(&state) {
+                    break;
+                }
+            }
+            let is_interrupted = observer.is_interrupted();
+            let (steps, time) = (state.step - kept_step, kept_at.elapsed());
+            let is_due = !is_last && control.checkpoint_every.is_due(steps, time, false);
+            if is_due || is_interrupted && control.checkpoint_every != Every::Never {
+                state.mixer = mixer.state.clone();
+                keep(&state, &model, best.as_ref(), &optimizer, observer)?;
+                (kept_step, kept_at) = (state.step, Instant::now());
+            }
+            if is_interrupted {
+                return Err(Error::Interrupted { step: state.step, out: None });
+            }
         }
 
-        if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, step, &device) {
+        let sampler = &mixer.sampler;
+        if let Some(agreement) = Agreement::measure(&model, train, sampler, state.step, &device) {
             observer.agreement(&agreement);
         }
         let evaluated = model.valid();
-        let dev = evaluated.evaluate(dev, recipe.batch_size, &plain);
-        if !dev.loss().is_finite() {
-            return Err(Error::NotFinite { what: "dev loss", step, epoch, value: dev.loss() });
-        }
-        let is_best = best.as_ref().is_none_or(|(highest, _)| dev.main() > *highest);
-        let head_losses: Vec<Option<f64>> = head_losses.iter().map(Mean::get).collect();
-        let finished = mixer.after_epoch(&head_losses, &dev.scores());
-        let report = EpochReport {
-            epoch,
-            train_loss: epoch_loss.get().unwrap_or(0.0),
-            head_losses,
-            finished,
-            dev,
-            best: is_best,
-        };
+        let dev = evaluate(&evaluated, dev, recipe, &state, &plain)?;
+        let scores = dev.scores();
+        let mut report = state.judge(dev, control)?;
+        report.finished = mixer.after_epoch(&report.head_losses, &scores);
         observer.epoch(&report, &|| evaluated.named_parameters())?;
-        if is_best {
-            best = Some((report.dev.main(), evaluated));
+        if report.best {
+            best = Some(evaluated);
         }
-        epochs.push(report);
+        state.end_epoch(report);
+        let (steps, time) = (state.step - kept_step, kept_at.elapsed());
+        if control.checkpoint_every.is_due(steps, time, true) {
+            state.mixer = mixer.state.clone();
+            keep(&state, &model, best.as_ref(), &optimizer, observer)?;
+            (kept_step, kept_at) = (state.step, Instant::now());
+        }
     }
 
-    let best_epoch = 1 + epochs.iter().rposition(|report| report.best).unwrap_or(0);
-    let (_, model) = best.expect("the first epoch is better than none"); // INVARIANT: `epochs` is at least 1
+    let Evaluations { epochs, best: found, .. } = state.evaluations;
+    let model = best.expect("the first evaluation is better than none"); // INVARIANT: `epochs` is at least 1
+    let (_, best) = found.expect("the first evaluation is better than none"); // INVARIANT: as above
     Ok(FineTuned {
         model,
         epochs,
-        best_epoch,
-        train_time,
-        examples_per_second: rows as f64 / train_time.as_secs_f64(),
+        best_epoch: best.epoch,
+        best,
+        train_time: state.train_time,
+        examples_per_second: state.rows as f64 / state.train_time.as_secs_f64(),
+    })
+}
+
+/// The metrics of a model on the dev rows.
+fn evaluate<M: Trainable>(
+    model: &M,
+    dev: &M::Dev,
+    recipe: &Recipe,
+    state: &TrainingState,
+    device: &Device,
+) -> Result<Metrics> {
+    let dev = model.evaluate(dev, recipe.batch_size, device);
+    if dev.loss().is_finite() {
+        return Ok(dev);
+    }
+    let (step, epoch) = (state.step, state.epoch + 1);
+    Err(Error::NotFinite { what: "dev loss", step, epoch, value: dev.loss() })
+}
+
+/// Hands a checkpoint to the observer.
+fn keep<M: Trainable>(
+    state: &TrainingState,
+    model: &M,
+    best: Option<&M>,
+    optimizer: &Optimizer,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    observer.checkpoint(&Snapshot {
+        state,
+        weights: &|| weights_of(model),
+        best: &|| best.map(weights_of).unwrap_or_default(),
+        optimizer: &|| optimizer.moments(),
     })
 }
 
@@ -269,23 +296,4 @@ fn part_loss<M: Trainable>(
     let sum = objectives.reduce(|sum, objective| sum + objective);
     let objective = sum.expect("a batch has a head"); // INVARIANT: the sampler leaves out sets without one
     PartLoss { objective, losses }
-}
-
-/// A mean that rows are added to.
-#[derive(Debug, Clone, Copy, Default)]
-struct Mean {
-    sum: f64,
-    rows: usize,
-}
-
-impl Mean {
-    /// Adds the mean of some rows.
-    fn add(&mut self, mean: f64, rows: usize) {
-        self.sum += mean * rows as f64;
-        self.rows += rows;
-    }
-
-    fn get(&self) -> Option<f64> {
-        (self.rows > 0).then(|| self.sum / self.rows as f64)
-    }
 }

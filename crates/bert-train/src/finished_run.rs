@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     error::{Error, Result},
+    exact_json,
     metrics::TaggingMetrics,
+    model_dir::read_settings,
     run::{RUN_FILE, RunReport},
 };
 
@@ -135,6 +137,23 @@ pub(crate) fn save_finished_run(
 /// Whether the run in `dir` has come to its end.
 pub(crate) fn is_finished(dir: &Path) -> bool {
     dir.join(REPORT_FILE).exists()
+}
+
+/// The report of a run that has come to its end.
+///
+/// # Errors
+/// [`Error::RunRecord`] where it can't be read.
+pub(crate) fn finished_report(dir: &Path) -> Result<RunReport> {
+    let path = dir.join(REPORT_FILE);
+    let mut report: RunReport = exact_json::from_str(&read(&path)?)
+        .map_err(|error| Error::RunRecord { path, reason: error.to_string() })?;
+    let tasks = read_settings(dir)?.map(|settings| settings.tasks).unwrap_or_default();
+    for metrics in [&mut report.dev, &mut report.last] {
+        metrics.judge_by(|name| {
+            tasks.iter().find(|task| task.name == name).map(|task| task.metric.clone())
+        });
+    }
+    Ok(report)
 }
 
 /// The settings that a run wrote down.

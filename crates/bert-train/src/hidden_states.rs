@@ -9,8 +9,8 @@ use crate::{
     batches::evaluation_batches,
     data_set::DataSet,
     error::Result,
-    fine_tune::Observer,
     memory::{MB, check_hidden_states, free_bytes},
+    observer::Observer,
 };
 
 /// The hidden states that a classifier's pooling reads of each text, in float32, in the memory of the host.

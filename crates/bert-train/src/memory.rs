@@ -6,7 +6,7 @@ use bert_core::BertConfig;
 
 use crate::{
     error::{Error, Result},
-    fine_tune::Observer,
+    observer::Observer,
 };
 
 /// Megabytes, as they are said.

@@ -24,10 +24,10 @@ pub use tasks::{TaskMetrics, TasksMetrics};
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The scores of one model on one data set, whatever the kind of its answers; its JSON has the scores as keys.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Metrics {
     /// Of one label a text.
@@ -82,6 +82,17 @@ impl Metrics {
             }
         };
         name.to_owned()
+    }
+
+    /// Judges each of several tasks by the score that `metric` has for its name.
+    pub(crate) fn judge_by(&mut self, metric: impl Fn(&str) -> Option<String>) {
+        if let Self::Tasks(tasks) = self {
+            for task in &mut tasks.0 {
+                if let Some(metric) = metric(&task.name) {
+                    task.metric = metric;
+                }
+            }
+        }
     }
 
     /// The mean loss.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use bert_kernels::random::{Purpose, Stream};
 use burn::module::ParamId;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     balance::{Balance, Balancer},
@@ -18,14 +19,21 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Mixer {
     pub(crate) sampler: Sampler,
+    pub(crate) state: MixerState,
     balance: Balance,
-    balancer: Balancer,
-    patience: Vec<Patience>,
     seed: u64,
 }
 
+/// What a run has learned of its tasks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MixerState {
+    balancer: Balancer,
+    /// One a head.
+    patience: Vec<Patience>,
+}
+
 /// How long a task has waited for a better score.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Patience {
     /// The evaluations that it waits for.
     limit: Option<usize>,
@@ -46,8 +54,10 @@ impl Mixer {
         let tasks = (0..heads).map(|head| mixing.task(head));
         let patience = |limit| Patience { limit, ..Patience::default() };
         Self {
-            patience: tasks.clone().map(|task| patience(task.patience)).collect(),
-            balancer: Balancer::new(mixing.balance, tasks.map(|task| task.weight).collect()),
+            state: MixerState {
+                patience: tasks.clone().map(|task| patience(task.patience)).collect(),
+                balancer: Balancer::new(mixing.balance, tasks.map(|task| task.weight).collect()),
+            },
             balance: mixing.balance,
             seed: recipe.seed,
             sampler: Sampler::new(sets, recipe),
@@ -56,14 +66,14 @@ impl Mixer {
 
     /// The number of heads.
     pub(crate) fn heads(&self) -> usize {
-        self.patience.len()
+        self.state.patience.len()
     }
 
     /// The parts of each step of an epoch, from 0; none where every task is finished.
     ///
     /// A part is a batch for all its heads, or for one of them where each head's gradients are wanted by themselves.
     pub(crate) fn epoch(&self, epoch: usize) -> Vec<Vec<Batch>> {
-        let steps = self.sampler.epoch(epoch, |head| !self.patience[head].is_finished());
+        let steps = self.sampler.epoch(epoch, |head| !self.state.patience[head].is_finished());
         if !matches!(self.balance, Balance::PcGrad | Balance::GradNorm { .. }) {
             return steps;
         }
@@ -76,7 +86,7 @@ impl Mixer {
 
     /// What each head's loss is multiplied with.
     pub(crate) fn weights(&self) -> Vec<f64> {
-        self.balancer.weights()
+        self.state.balancer.weights()
     }
 
     /// The parameters that gradients are compared on, where they are.
@@ -105,15 +115,15 @@ impl Mixer {
     pub(crate) fn after_step(&mut self, parts: &[Batch], losses: &[Vec<f64>], gram: Option<&Gram>) {
         if let Some(gram) = gram {
             let heads: Vec<usize> = parts.iter().flat_map(|part| part.heads.clone()).collect();
-            self.balancer.after_step(&heads, &losses.concat(), gram);
+            self.state.balancer.after_step(&heads, &losses.concat(), gram);
         }
     }
 
     /// Learns from an epoch's mean training losses and dev scores, one a head; the tasks that are finished with it.
     pub(crate) fn after_epoch(&mut self, losses: &[Option<f64>], scores: &[f64]) -> Vec<usize> {
-        self.balancer.after_epoch(losses);
+        self.state.balancer.after_epoch(losses);
         let mut finished = vec![];
-        for (head, (patience, score)) in self.patience.iter_mut().zip(scores).enumerate() {
+        for (head, (patience, score)) in self.state.patience.iter_mut().zip(scores).enumerate() {
             if patience.is_finished() {
                 continue;
             }

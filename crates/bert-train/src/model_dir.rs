@@ -285,7 +285,7 @@ pub(crate) fn save_parameters(dir: &Path, parameters: &[NamedTensor]) -> Result<
 }
 
 /// The settings beside a model, where there are some.
-fn read_settings(dir: &Path) -> Result<Option<Settings>> {
+pub(crate) fn read_settings(dir: &Path) -> Result<Option<Settings>> {
     let path = dir.join(SETTINGS_FILE);
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,

@@ -10,8 +10,10 @@ use bert_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    baselines::Baselines,
     columns::Columns,
     error::{Error, Result},
+    fingerprint::Fingerprint,
     format::Format,
     mixing::{Mixing, TaskMixing},
     recipe::Recipe,
@@ -35,6 +37,9 @@ pub struct MultiTaskConfig {
     /// How affine maps multiply.
     #[serde(default)]
     pub precision: Precision,
+    /// What each task is held against, after the run.
+    #[serde(default, skip_serializing_if = "Baselines::are_none")]
+    pub baselines: Baselines,
     /// The numbers of the run.
     #[serde(flatten)]
     pub recipe: Recipe,
@@ -106,11 +111,12 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// The keys of a run file of several tasks, at the top level.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 23] = [
     "model",
     "train_embeddings",
     "max_length",
     "precision",
+    "baselines",
     "epochs",
     "lr",
     "head_lr",
@@ -121,6 +127,10 @@ const KEYS: [&str; 18] = [
     "weight_decay",
     "max_grad_norm",
     "seed",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "eval_every",
+    "max_steps",
     "sampling",
     "balance",
     "step",
@@ -215,6 +225,20 @@ impl MultiTaskConfig {
     /// [`Error::RunToml`] when a path is not UTF-8.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|source| Error::RunToml { source })
+    }
+
+    /// The run with these baselines, or its own where they are none.
+    pub(crate) fn against(&self, baselines: &Baselines) -> Self {
+        let own = if baselines.are_none() { &self.baselines } else { baselines };
+        Self { baselines: own.clone(), ..self.clone() }
+    }
+
+    /// What a run of these settings is made of.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+        let files = |table: &'_ TaskTable| [Some(table.train.clone()), table.dev.clone()];
+        let data: Vec<PathBuf> = self.tasks.values().flat_map(files).flatten().collect();
+        let data: Vec<&Path> = data.iter().map(PathBuf::as_path).collect();
+        Fingerprint::of(&self.to_toml()?, &data, &self.model)
     }
 
     /// The numbers of the run, with how the tasks share its steps.

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use crate::{
     agreement::Agreement,
     baselines::Verdict,
-    fine_tune::EpochReport,
     html::escaped,
     metrics::{Metrics, TasksMetrics},
+    observer::EpochReport,
     run::RunReport,
 };
 

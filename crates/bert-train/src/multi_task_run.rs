@@ -13,8 +13,9 @@ use burn::tensor::Device;
 use crate::{
     balance::Balance,
     baselines::{Baselines, TaskComparison},
+    checkpoints::Checkpoints,
     error::{Error, Result},
-    fine_tune::{EpochReport, Observer, StepReport, fine_tune},
+    fine_tune::{fine_tune, fine_tune_from},
     finished_run::save_finished_run,
     format::Format,
     mixing::Mixing,
@@ -22,8 +23,11 @@ use crate::{
     multi_task_config::{MultiTaskConfig, TaskTable},
     multi_task_page::page,
     multi_tasker::{MultiTasker, merge},
+    observer::{EpochReport, Observer, StepReport},
     recipe::Recipe,
-    run::{DEV_FRACTION, RUN_FILE, Recorder, RunReport, check_out, clear_out},
+    recorder::Recorder,
+    resume::Start,
+    run::{DEV_FRACTION, RUN_FILE, RunReport, clear_out},
     sampler::Sampling,
     split::stratified_split,
     task_form::AnswerKind,
@@ -35,7 +39,8 @@ use crate::{
 };
 
 /// Trains the tasks of `config` together and writes the best model, with all that it takes to apply and to repeat it, into
-/// `out`: the best is that with the highest mean over the tasks of what each is judged by.
+/// `out`: the best is that with the highest mean over the tasks of what each is judged by. Without `baselines`, those of the
+/// run file are taken.
 ///
 /// # Errors
 /// Bad input of any kind ([`Error::is_bad_input`]) is refused before the first step and before `out` is touched.
@@ -47,13 +52,25 @@ pub fn run_tasks(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<RunReport> {
+    let config = config.against(baselines);
+    run_tasks_from(Start::New { overwrite }, &config, out, device, observer)
+}
+
+/// [`run_tasks`], or what is left of it.
+pub(crate) fn run_tasks_from(
+    start: Start,
+    config: &MultiTaskConfig,
+    out: &Path,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<RunReport> {
     let recipe = config.recipe();
     recipe.check()?;
     if !config.precision.is_available(device) {
         return Err(Error::Precision { precision: config.precision });
     }
     set_precision(config.precision);
-    check_out(out, &config.model, overwrite)?;
+    start.check_out(out, &config.model)?;
     let run_file = config.to_toml()?;
 
     let data = TaskData::read(config, observer)?;
@@ -62,18 +79,26 @@ pub fn run_tasks(
     notices.iter().for_each(|notice| observer.notice(notice));
     let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
     let dev = TaskDev { sets: data.dev.clone(), tasks: tasker.measured_tasks() };
-    let baselines = Baseline::all(baselines, &tasker, device)?;
+    let baselines = Baseline::all(&config.baselines, &tasker, device)?;
 
-    clear_out(out)?;
-    write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
+    let mut checkpoints = Checkpoints::new(out, &recipe.control, config.fingerprint()?);
+    let (mut saved, record) = start.load(&mut checkpoints, observer)?;
+    match &mut saved {
+        Some(saved) => saved.state.judge_by(&dev.tasks),
+        None => {
+            clear_out(out)?;
+            write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
+        }
+    }
     tasker.save_settings(out)?;
     let names: Vec<String> = dev.tasks.iter().map(|task| task.name.clone()).collect();
-    let mut recorder = Recorder::new(out, names.clone(), observer);
-    let tuned = fine_tune(tasker.model.clone(), &data.train, &dev, &recipe, device, &mut recorder);
+    let mut recorder = Recorder::new(out, record, names.clone(), checkpoints, observer);
+    let rows = (&data.train, &dev);
+    let tuned = fine_tune_from(saved, tasker.model.clone(), rows, &recipe, device, &mut recorder);
     // Also of a run that failed: its last steps say why.
     recorder.write()?;
-    let agreements = std::mem::take(&mut recorder.agreements);
-    let tuned = tuned?;
+    let agreements = std::mem::take(&mut recorder.record.agreements);
+    let tuned = tuned.map_err(|error| error.in_run(out))?;
     let mut report = RunReport::of(&tuned);
     if !baselines.is_empty() {
         let device = device.clone().inner();
@@ -81,7 +106,8 @@ pub fn run_tasks(
         for baseline in baselines {
             let alone = match baseline.model {
                 Some(model) => logits_of(&model, baseline.head, &dev, recipe.batch_size, &device),
-                None => train_alone(config, &data, baseline.head, &device, observer)?,
+                None => train_alone(config, &data, baseline.head, &device, observer)
+                    .map_err(|error| error.in_run(out))?,
             };
             let (set, place) = place_of(&dev, baseline.head);
             let task = &dev.tasks[baseline.head];
@@ -415,5 +441,8 @@ impl Observer for Steps<'_> {
         parameters: &dyn Fn() -> Vec<bert_core::NamedTensor>,
     ) -> Result<()> {
         self.0.epoch(report, parameters)
+    }
+    fn is_interrupted(&self) -> bool {
+        self.0.is_interrupted()
     }
 }

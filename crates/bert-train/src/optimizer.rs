@@ -1,14 +1,21 @@
 //! Which parameters decay, at which rate each group learns, and how large a step may be.
 
-use bert_kernels::{AdamW, GradientScale, sum_of_squares};
+use std::collections::{BTreeMap, BTreeSet};
+
+use bert_kernels::{AdamW, GradientScale, Restoring, sum_of_squares};
 use burn::{
     lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler},
     module::{Module, ModuleVisitor, Param, ParamGroup},
     optim::{GradientsParams, ModuleOptimizer},
-    tensor::Tensor,
+    tensor::{DType, Tensor, TensorData},
 };
+use burn_pack::Reader;
 
-use crate::recipe::Recipe;
+use crate::{
+    error::{Error, Result},
+    recipe::Recipe,
+    training_state::{MOMENTS, Moment, Moments},
+};
 
 /// The parts of a path by which parameters are grouped; paths are those of the model's fields.
 const NO_DECAY: &str = r"(^|\.)(bias|beta|gamma|log_variance)$";
@@ -23,15 +30,20 @@ pub struct Optimizer {
     groups: ModuleOptimizer,
     /// What every gradient is multiplied with in the step, shared by all groups.
     scale: GradientScale,
+    /// Whether a step moves weights or restores what was kept of them, shared by all groups.
+    restoring: Restoring,
     max_grad_norm: f64,
 }
 
 impl Optimizer {
     /// AdamW with the recipe's decay on all parameters but biases and norms.
     pub fn new(recipe: &Recipe) -> Self {
-        let scale = GradientScale::new();
-        let adamw =
-            |weight_decay: f64| AdamW { gradient_scale: scale.clone(), ..AdamW::new(weight_decay) };
+        let (scale, restoring) = (GradientScale::new(), Restoring::default());
+        let adamw = |weight_decay: f64| AdamW {
+            gradient_scale: scale.clone(),
+            restoring: restoring.clone(),
+            ..AdamW::new(weight_decay)
+        };
         Self {
             groups: ModuleOptimizer::from(adamw(recipe.weight_decay)).with_group(
                 group(NO_DECAY),
@@ -39,6 +51,7 @@ impl Optimizer {
                 None,
             ),
             scale,
+            restoring,
             max_grad_norm: recipe.max_grad_norm,
         }
     }
@@ -58,6 +71,122 @@ impl Optimizer {
         }
         self.scale.set(clip_factor(norm, self.max_grad_norm) as f32);
         (self.groups.step(rates, model, gradients), norm)
+    }
+
+    /// What is kept of every parameter that has taken a step.
+    ///
+    /// # Errors
+    /// [`Error::OptimizerRecord`] when Burn's record of it can't be made or read.
+    pub(crate) fn moments(&self) -> Result<Moments> {
+        let refuse = |reason: String| Error::OptimizerRecord { reason };
+        let reader = self.reader()?;
+        let mut moments: Moments = steps_in(&reader)?
+            .into_iter()
+            .map(|(name, steps)| (name, Moment { steps, moments: [vec![], vec![]] }))
+            .collect();
+        let paths = reader.metadata().clone();
+        for tensor in reader.into_tensors().map_err(|error| refuse(error.to_string()))? {
+            let (name, dtype, shape, _, bytes) =
+                tensor.into_parts().map_err(|error| refuse(error.to_string()))?;
+            let place = name.split_once('.').and_then(|(id, field)| {
+                let which = MOMENTS.iter().position(|moment| *moment == field)?;
+                Some(&mut moments.get_mut(paths.get(id)?)?.moments[which])
+            });
+            let (Some(place), DType::F32) = (place, dtype) else {
+                return Err(refuse(format!("unexpected tensor {name} of type {dtype:?}")));
+            };
+            *place = TensorData::from_bytes(bytes, shape, dtype).iter::<f32>().collect();
+        }
+        Ok(moments)
+    }
+
+    /// How many steps each parameter has taken, by its path.
+    ///
+    /// # Errors
+    /// As [`moments`](Self::moments).
+    pub(crate) fn steps(&self) -> Result<BTreeMap<String, usize>> {
+        steps_in(&self.reader()?)
+    }
+
+    /// Puts back what was kept of the parameters of `model`, which stay as they are.
+    ///
+    /// # Errors
+    /// The path of what is no trainable parameter of the model, or has another size.
+    pub(crate) fn restore<M: Module>(
+        &mut self,
+        mut model: M,
+        moments: &Moments,
+    ) -> std::result::Result<M, String> {
+        let mut left: BTreeSet<&str> = moments.keys().map(String::as_str).collect();
+        let counts: BTreeSet<usize> = moments.values().map(|moment| moment.steps).collect();
+        for steps in counts {
+            for which in 0..MOMENTS.len() {
+                let gradients = GradientsParams::new();
+                let mut visitor =
+                    AsGradients { path: vec![], moments, steps, which, gradients, found: vec![] };
+                model.visit(&mut visitor);
+                left.retain(|name| !visitor.found.iter().any(|found| found == name));
+                self.restoring.set(steps);
+                model = self.groups.step(ModuleLearningRate::from(0.0), model, visitor.gradients);
+                self.restoring.set(0);
+            }
+        }
+        match left.first() {
+            Some(name) => Err((*name).to_owned()),
+            None => Ok(model),
+        }
+    }
+
+    fn reader(&self) -> Result<Reader> {
+        let refuse = |reason: String| Error::OptimizerRecord { reason };
+        let bytes =
+            self.groups.to_record().into_bytes().map_err(|error| refuse(error.to_string()))?;
+        Reader::from_bytes(bytes).map_err(|error| refuse(error.to_string()))
+    }
+}
+
+/// How many steps each parameter in a record of Burn's has taken; there, parameters go by ids that have a path each.
+fn steps_in(reader: &Reader) -> Result<BTreeMap<String, usize>> {
+    let of = |(id, path): (&String, &String)| {
+        let time = reader.scalars().get(&format!("{id}.time"));
+        let steps = time.and_then(|time| usize::try_from(*time).ok());
+        let reason = || format!("{path} has no number of steps");
+        let steps = steps.ok_or_else(|| Error::OptimizerRecord { reason: reason() })?;
+        Ok((path.clone(), steps))
+    };
+    reader.metadata().iter().map(of).collect()
+}
+
+/// The moments of one kind, of the parameters that have taken so many steps, as gradients.
+struct AsGradients<'a> {
+    path: Vec<String>,
+    moments: &'a Moments,
+    steps: usize,
+    which: usize,
+    gradients: GradientsParams,
+    found: Vec<String>,
+}
+
+impl ModuleVisitor for AsGradients<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let name = self.path.join(".");
+        let moment = self.moments.get(&name).filter(|moment| moment.steps == self.steps);
+        let Some(moment) = moment else { return };
+        let (values, shape) = (&moment.moments[self.which], param.shape());
+        if param.is_require_grad() && values.len() == shape.num_elements() {
+            let data = TensorData::new(values.clone(), shape);
+            let gradient = Tensor::<D>::from_data(data, &param.device().inner());
+            self.gradients.register(param.id, gradient);
+            self.found.push(name);
+        }
     }
 }
 

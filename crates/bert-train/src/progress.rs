@@ -2,6 +2,10 @@
 
 use std::{
     io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     error::Result,
-    fine_tune::{EpochReport, Observer, StepReport},
+    observer::{EpochReport, Observer, StepReport},
 };
 
 /// How often a plain line is written where there is no terminal.
@@ -24,6 +28,8 @@ pub struct Progress {
     written: Duration,
     /// The mean loss of the steps since the last epoch, weighted towards the latest.
     loss: Option<f64>,
+    /// Set where the run is to end.
+    interrupt: Option<Arc<AtomicBool>>,
 }
 
 impl Default for Progress {
@@ -40,7 +46,13 @@ impl Progress {
             ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
-        Self { line, written: Duration::ZERO, loss: None }
+        Self { line, written: Duration::ZERO, loss: None, interrupt: None }
+    }
+
+    /// Ends the run after the step in which `flag` becomes true.
+    pub fn until(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.interrupt = Some(flag);
+        self
     }
 
     /// A line of its own, above the live one where there is one.
@@ -98,6 +110,10 @@ impl Observer for Progress {
         ));
         self.loss = None;
         Ok(())
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupt.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed))
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    control::Control,
     error::{Error, Result},
     mixing::Mixing,
 };
@@ -42,6 +43,9 @@ pub struct Recipe {
     pub max_grad_norm: f64,
     /// What every random draw depends on.
     pub seed: u64,
+    /// When it is evaluated, keeps checkpoints, and ends early.
+    #[serde(flatten)]
+    pub control: Control,
     /// How several tasks share the steps.
     #[serde(skip)]
     pub mixing: Mixing,
@@ -63,6 +67,7 @@ impl Default for Recipe {
             weight_decay: 0.01,
             max_grad_norm: 1.0,
             seed: 0,
+            control: Control::default(),
             mixing: Mixing::default(),
         }
     }
@@ -98,6 +103,7 @@ impl Recipe {
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return Err(refuse("weight-decay", self.weight_decay, "a number from 0"));
         }
+        self.control.check()?;
         self.mixing.check()
     }
 }

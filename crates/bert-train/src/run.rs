@@ -2,30 +2,33 @@
 
 use std::{fs, path::Path};
 
-use bert_core::{BertConfig, NamedTensor, write_atomically};
+use bert_core::{BertConfig, write_atomically};
 use bert_heads::{PoolingKind, SequenceClassifier, TokenClassifier};
 use bert_kernels::set_precision;
 use burn::{module::Module, tensor::Device};
-use serde::Serialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    agreement::Agreement,
     answers::{answers_on_sentences, answers_on_texts},
     baselines::TaskComparison,
+    checkpoints::{Checkpoints, clear_checkpoints},
     columns::Columns,
     encode::long_of,
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
-    fine_tune::{EpochReport, FineTuned, Observer, StepReport, fine_tune},
+    fine_tune::{FineTuned, fine_tune_from},
+    fingerprint::Fingerprint,
     finished_run::{AnsweredRow, PREDICTIONS_FILE, REPORT_FILE, save_finished_run},
     freeze::Freeze,
     hidden_states::keep_states,
     labels::LabelMap,
     long::Long,
     memory::say_activations,
-    metrics::Metrics,
-    model_dir::{SETTINGS_FILE, Settings, save_parameters},
+    metrics::{ClassificationMetrics, Metrics, TaggingMetrics},
+    model_dir::{SETTINGS_FILE, Settings},
+    observer::Observer,
+    recorder::Recorder,
+    resume::Start,
     run_config::RunConfig,
     sentences::{Sentence, Sentences, read_sentences},
     split::stratified_split,
@@ -43,7 +46,7 @@ pub(crate) const RUN_FILE: &str = "run.toml";
 pub(crate) const DEV_FRACTION: f64 = 0.1;
 
 /// What a run came to; its JSON is the closing line of `bert train --json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
     /// The metrics of the best epoch.
     pub dev: Metrics,
@@ -88,13 +91,24 @@ pub fn run(
     device: &Device,
     observer: &mut dyn Observer,
 ) -> Result<RunReport> {
+    run_from(Start::New { overwrite }, config, out, device, observer)
+}
+
+/// [`run`], or what is left of it.
+pub(crate) fn run_from(
+    start: Start,
+    config: &RunConfig,
+    out: &Path,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<RunReport> {
     config.recipe.check()?;
     if !config.precision.is_available(device) {
         return Err(Error::Precision { precision: config.precision });
     }
     set_precision(config.precision);
-    check_out(out, &config.model, overwrite)?;
-    let run = Run { config, run_file: config.to_toml()?, out, device };
+    start.check_out(out, &config.model)?;
+    let run = Run { start, config, run_file: config.to_toml()?, out, device };
     match Sentences::are_in(&config.train, config.format, &config.columns) {
         true => run.tag(observer),
         false => run.classify(observer),
@@ -103,6 +117,7 @@ pub fn run(
 
 /// A run whose settings are in order.
 struct Run<'a> {
+    start: Start,
     config: &'a RunConfig,
     run_file: String,
     out: &'a Path,
@@ -137,6 +152,10 @@ impl Run<'_> {
         notices.iter().for_each(|notice| observer.notice(notice));
         let classifier = classifier.train_embeddings(config.words.train_embeddings, model)?;
         let max_length = classifier.settings.max_length;
+        let count = classifier.labels.names().len();
+        // Its names alone are asked for, before anything is written.
+        let none = ClassificationMetrics::new(&[], &[], count, 0.0);
+        config.recipe.control.score(&Metrics::Classification(none))?;
         let (mut train, cut) = classifier.data_set(&config.train, &rows.train, max_length)?;
         let (mut dev, cut_dev) = classifier.data_set(self.dev_path(), &rows.dev, max_length)?;
         let limit = config.long.limit(max_length);
@@ -190,6 +209,8 @@ impl Run<'_> {
         let (dev, cut_dev) = tagger.tagged_set(self.dev_path(), &rows.dev, max_length)?;
         let limit = config.long.limit(max_length);
         say_cut([(cut, train.len()), (cut_dev, dev.rows.len())], &limit, observer);
+        let none = TaggingMetrics::new::<&str>(&[], &[], 0.0);
+        config.recipe.control.score(&Metrics::Tagging(none))?;
         let begin = |out: &Path| {
             tagger.save_settings(out)?;
             Ok(tagger.model)
@@ -214,14 +235,25 @@ impl Run<'_> {
         observer: &mut dyn Observer,
     ) -> Result<RunReport> {
         let Self { config, out, device, .. } = *self;
-        clear_out(out)?;
-        write_atomically(out.join(RUN_FILE), self.run_file.as_bytes())?;
+        let data: Vec<&Path> = [Some(&config.train), config.dev.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|path| path.as_path())
+            .collect();
+        let fingerprint = Fingerprint::of(&self.run_file, &data, &config.model)?;
+        let mut checkpoints = Checkpoints::new(out, &config.recipe.control, fingerprint);
+        let (saved, record) = self.start.load(&mut checkpoints, observer)?;
+        if saved.is_none() {
+            clear_out(out)?;
+            write_atomically(out.join(RUN_FILE), self.run_file.as_bytes())?;
+        }
         let model = begin(out)?;
-        let mut recorder = Recorder::new(out, vec![], observer);
-        let tuned = fine_tune(model, train, dev, &config.recipe, device, &mut recorder);
+        let mut recorder = Recorder::new(out, record, vec![], checkpoints, observer);
+        let data = (train, dev);
+        let tuned = fine_tune_from(saved, model, data, &config.recipe, device, &mut recorder);
         // Also of a run that failed: its last steps say why.
         recorder.write()?;
-        let tuned = tuned?;
+        let tuned = tuned.map_err(|error| error.in_run(out))?;
         let report = RunReport::of(&tuned);
         save_finished_run(out, &report, &answers(&tuned.model, &device.clone().inner()))?;
         Ok(report)
@@ -312,8 +344,7 @@ fn say_cut(
 }
 
 /// The files of a run that are there from its start, and those that appear later.
-const FILES: [&str; 12] = [
-    REPORT_FILE,
+const FILES: [&str; 11] = [
     PREDICTIONS_FILE,
     "model.safetensors",
     "report.html",
@@ -351,100 +382,12 @@ pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()>
 /// Makes the directory and takes an earlier run's files out of it, so that none is taken for this run's.
 pub(crate) fn clear_out(out: &Path) -> Result<()> {
     let unusable = |source| Error::Out { path: out.into(), source };
+    let remove = |file: &str| match fs::remove_file(out.join(file)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(error)),
+        _ => Ok(()),
+    };
     fs::create_dir_all(out).map_err(unusable)?;
-    for file in FILES {
-        match fs::remove_file(out.join(file)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(unusable(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Writes the log and the best model as the run goes on.
-pub(crate) struct Recorder<'a> {
-    out: &'a Path,
-    log: String,
-    /// The tasks by head, where there are several.
-    tasks: Vec<String>,
-    observer: &'a mut dyn Observer,
-    /// What was compared of the tasks, in order.
-    pub(crate) agreements: Vec<Agreement>,
-}
-
-impl<'a> Recorder<'a> {
-    pub(crate) fn new(out: &'a Path, tasks: Vec<String>, observer: &'a mut dyn Observer) -> Self {
-        Self { out, log: String::new(), tasks, observer, agreements: vec![] }
-    }
-
-    pub(crate) fn write(&self) -> Result<()> {
-        Ok(write_atomically(self.out.join("metrics.jsonl"), self.log.as_bytes())?)
-    }
-
-    fn log(&mut self, line: serde_json::Value) {
-        self.log += &line.to_string();
-        self.log.push('\n');
-    }
-}
-
-impl Observer for Recorder<'_> {
-    fn agreement(&mut self, agreement: &Agreement) {
-        self.log(json!({
-            "step": agreement.step,
-            "tasks": self.tasks,
-            "gradient_cosines": agreement.cosines,
-            "gradient_norms": agreement.norms,
-        }));
-        self.agreements.push(agreement.clone());
-        self.observer.agreement(agreement);
-    }
-
-    fn notice(&mut self, text: &str) {
-        self.observer.notice(text);
-    }
-
-    fn step(&mut self, report: &StepReport) {
-        let mut line = json!({
-            "step": report.step + 1,
-            "epoch": report.epoch,
-            "loss": report.loss,
-            "lr": report.learning_rate,
-            "grad_norm": report.grad_norm,
-            "seconds": report.elapsed.as_secs_f64(),
-        });
-        if !self.tasks.is_empty() {
-            let losses = report.losses.iter();
-            let losses = losses.map(|(head, loss)| (self.tasks[*head].clone(), json!(loss)));
-            line["losses"] = serde_json::Value::Object(losses.collect());
-        }
-        self.log(line);
-        self.observer.step(report);
-    }
-
-    fn epoch(
-        &mut self,
-        report: &EpochReport,
-        parameters: &dyn Fn() -> Vec<NamedTensor>,
-    ) -> Result<()> {
-        self.log(json!({
-            "epoch": report.epoch,
-            "train_loss": report.train_loss,
-            "dev": report.dev,
-            "best": report.best,
-            "finished": report.finished.iter().map(|head| &self.tasks[*head]).collect::<Vec<_>>(),
-        }));
-        for head in &report.finished {
-            self.observer.notice(&format!(
-                "task {} is finished: its score was no better for as many epochs as its patience says, and it is trained no more",
-                self.tasks[*head]
-            ));
-        }
-        if report.best {
-            save_parameters(self.out, &parameters())?;
-        }
-        self.write()?;
-        self.observer.epoch(report, parameters)
-    }
+    remove(REPORT_FILE)?;
+    clear_checkpoints(out).map_err(unusable)?;
+    FILES.into_iter().try_for_each(remove)
 }

@@ -63,7 +63,7 @@ pub struct RunConfig {
 }
 
 /// The keys of a run file, at the top level.
-const KEYS: [&str; 30] = [
+const KEYS: [&str; 37] = [
     "model",
     "train",
     "dev",
@@ -94,6 +94,13 @@ const KEYS: [&str; 30] = [
     "weight_decay",
     "max_grad_norm",
     "seed",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "eval_every",
+    "max_steps",
+    "patience",
+    "min_delta",
+    "metric",
 ];
 
 impl RunConfig {

@@ -14,12 +14,13 @@ use crate::{
     compare::compare_runs,
     comparison::Comparison,
     error::{Error, Result},
-    fine_tune::Observer,
     finished_run::is_finished,
     model_dir::checked_pooling,
     multi_task_config::MultiTaskConfig,
-    multi_task_run::run_tasks,
-    run::{RUN_FILE, check_out, run},
+    multi_task_run::run_tasks_from,
+    observer::Observer,
+    resume::Start,
+    run::{RUN_FILE, check_out, run_from},
     run_config::RunConfig,
     sentences::Sentences,
 };
@@ -27,10 +28,10 @@ use crate::{
 /// Trains as `config` says, once with each of `poolings` and each of `seeds` seeds from its own, and compares the runs.
 ///
 /// Each goes into `out/POOLING/seed-K`, those of taggers, which pool nothing, into `out/seed-K`. A run that has come to its
-/// end there already is not trained again, unless `overwrite` says so; one that was broken off begins anew.
+/// end there already is not trained again, unless `overwrite` says so; one that was broken off goes on.
 ///
 /// # Errors
-/// As [`run`], for every run before the first of them begins.
+/// As [`run`](crate::run), for every run before the first of them begins.
 ///
 /// # Panics
 /// When there is no pooling or no seed.
@@ -67,8 +68,8 @@ pub fn run_seeds(
                 .push(Planned::new(config.to_toml()?, out, &config.model, overwrite)?.with(config));
         }
     }
-    train_planned(planned, observer, |config, out, overwrite, observer| {
-        run(config, out, overwrite, device, observer).map(drop)
+    train_planned(planned, observer, |start, config, out, observer| {
+        run_from(start, config, out, device, observer).map(drop)
     })
 }
 
@@ -76,7 +77,7 @@ pub fn run_seeds(
 /// `out/seed-K`, as [`run_seeds`] has it.
 ///
 /// # Errors
-/// As [`run_tasks`].
+/// As [`run_tasks`](crate::run_tasks).
 ///
 /// # Panics
 /// When there is no seed.
@@ -93,13 +94,13 @@ pub fn run_task_seeds(
     config.recipe().check()?;
     let mut planned = vec![];
     for seed in (0..seeds as u64).map(|more| config.recipe.seed.wrapping_add(more)) {
-        let mut config = config.clone();
+        let mut config = config.against(baselines);
         config.recipe.seed = seed;
         let out = out.join(format!("seed-{seed}"));
         planned.push(Planned::new(config.to_toml()?, out, &config.model, overwrite)?.with(config));
     }
-    train_planned(planned, observer, |config, out, overwrite, observer| {
-        run_tasks(config, out, overwrite, baselines, device, observer).map(drop)
+    train_planned(planned, observer, |start, config, out, observer| {
+        run_tasks_from(start, config, out, device, observer).map(drop)
     })
 }
 
@@ -135,7 +136,7 @@ impl Planned<()> {
 fn train_planned<C>(
     planned: Vec<Planned<C>>,
     observer: &mut dyn Observer,
-    mut run: impl FnMut(&C, &Path, bool, &mut dyn Observer) -> Result<()>,
+    mut run: impl FnMut(Start, &C, &Path, &mut dyn Observer) -> Result<()>,
 ) -> Result<Comparison> {
     let count = planned.len();
     for (number, planned) in (1..).zip(&planned) {
@@ -147,7 +148,11 @@ fn train_planned<C>(
             continue;
         }
         observer.notice(&format!("run {number} of {count}: {dir}"));
-        run(config, out, *overwrite || *is_same, observer)?;
+        let start = match *is_same && !*overwrite {
+            true => Start::Resume,
+            false => Start::New { overwrite: *overwrite },
+        };
+        run(start, config, out, observer)?;
     }
     let runs: Vec<_> = planned.into_iter().map(|planned| planned.out).collect();
     compare_runs(&runs, None)

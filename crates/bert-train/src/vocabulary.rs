@@ -12,10 +12,10 @@ use crate::{
     columns::{Column, Columns},
     error::{Error, Result},
     examples::Examples,
-    fine_tune::Observer,
     format::Format,
     lines::Lines,
     model_dir::SETTINGS_FILE,
+    observer::Observer,
     out_dir::make_out,
     sentences::Sentences,
 };

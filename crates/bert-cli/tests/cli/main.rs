@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod breaking_off;
 mod commands;
 
 use std::{
@@ -50,7 +51,12 @@ impl Desk {
 
     /// The program in this folder, on the CPU whatever else was compiled in.
     fn program(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bert"));
+        self.program_of(env!("CARGO_BIN_EXE_bert"))
+    }
+
+    /// Any program in this folder.
+    fn program_of(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
         command.current_dir(&self.folder).env("BURN_DEVICE", "flex");
         command
     }

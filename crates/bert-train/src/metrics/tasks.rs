@@ -1,6 +1,12 @@
 //! How well a model of several tasks does: the scores of each.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+    ser::SerializeMap,
+};
 
 use super::Metrics;
 
@@ -49,5 +55,29 @@ impl Serialize for TasksMetrics {
             map.serialize_entry(&task.name, &task.metrics)?;
         }
         map.end()
+    }
+}
+
+/// Each task is judged by the main score of its kind, since none is written down.
+impl<'de> Deserialize<'de> for TasksMetrics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Tasks;
+        impl<'de> Visitor<'de> for Tasks {
+            type Value = TasksMetrics;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("the scores of each task")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TasksMetrics, A::Error> {
+                let mut tasks = vec![];
+                while let Some((name, metrics)) = map.next_entry::<String, Metrics>()? {
+                    let metric = metrics.main_name().to_owned();
+                    tasks.push(TaskMetrics { name, metric, metrics });
+                }
+                Ok(TasksMetrics(tasks))
+            }
+        }
+        deserializer.deserialize_map(Tasks)
     }
 }

@@ -60,12 +60,13 @@ fn table(kind: TaskForm, train: &Path, text: &[&str], label: &str) -> TaskTable 
     table
 }
 
-fn config(tasks: Vec<(&str, TaskTable)>) -> MultiTaskConfig {
+pub fn config(tasks: Vec<(&str, TaskTable)>) -> MultiTaskConfig {
     MultiTaskConfig {
         model: folder().join("tiny-bert"),
         train_embeddings: Default::default(),
         max_length: Some(24),
         precision: Default::default(),
+        baselines: Default::default(),
         recipe: Recipe { epochs: 2, learning_rate: 2e-3, batch_size: 8, ..Recipe::default() },
         mixing: Mixing::default(),
         tasks: tasks.into_iter().map(|(name, table)| (name.to_owned(), table)).collect(),
@@ -222,7 +223,7 @@ fn tasks_of_every_kind_are_trained_written_and_applied() {
 }
 
 /// Two tasks on the same texts, one the opposite of the other.
-fn opposites(dir: &Path) -> MultiTaskConfig {
+pub fn opposites(dir: &Path) -> MultiTaskConfig {
     let mut rows = "text\tlabel\topposite\n".to_owned();
     for example in examples(60) {
         let label = example.label.unwrap();

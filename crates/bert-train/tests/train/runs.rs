@@ -152,7 +152,7 @@ fn recipes_that_cannot_be_followed_are_refused() {
 }
 
 /// Writes `count` labelled rows and gives the config of a run on them.
-fn files(dir: &Path, count: usize, pooling: PoolingKind) -> RunConfig {
+pub fn files(dir: &Path, count: usize, pooling: PoolingKind) -> RunConfig {
     let rows = examples(count).into_iter();
     let rows: String = rows.map(|e| format!("{}\t{}\n", e.text, e.label.unwrap())).collect();
     fs::write(dir.join("train.tsv"), rows).unwrap();

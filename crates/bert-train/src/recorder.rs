@@ -1,0 +1,131 @@
+//! What a run writes as it goes on: its log, the best model, checkpoints.
+
+use std::path::Path;
+
+use bert_core::{NamedTensor, write_atomically};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    agreement::Agreement,
+    checkpoints::Checkpoints,
+    error::Result,
+    model_dir::save_parameters,
+    observer::{EpochReport, Observer, StepReport},
+    training_state::Snapshot,
+};
+
+/// Writes the log and the best model as the run goes on.
+pub(crate) struct Recorder<'a> {
+    out: &'a Path,
+    pub(crate) record: Record,
+    /// The tasks by head, where there are several.
+    tasks: Vec<String>,
+    checkpoints: Checkpoints,
+    observer: &'a mut dyn Observer,
+}
+
+/// What a run has written down so far.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Record {
+    /// The lines of the log.
+    log: String,
+    /// What was compared of the tasks, in order.
+    pub(crate) agreements: Vec<Agreement>,
+}
+
+impl<'a> Recorder<'a> {
+    /// A recorder that goes on with `record`.
+    pub(crate) fn new(
+        out: &'a Path,
+        record: Record,
+        tasks: Vec<String>,
+        checkpoints: Checkpoints,
+        observer: &'a mut dyn Observer,
+    ) -> Self {
+        Self { out, record, tasks, checkpoints, observer }
+    }
+
+    pub(crate) fn write(&self) -> Result<()> {
+        Ok(write_atomically(self.out.join("metrics.jsonl"), self.record.log.as_bytes())?)
+    }
+
+    fn log(&mut self, line: serde_json::Value) {
+        self.record.log += &line.to_string();
+        self.record.log.push('\n');
+    }
+}
+
+impl Observer for Recorder<'_> {
+    fn agreement(&mut self, agreement: &Agreement) {
+        self.log(json!({
+            "step": agreement.step,
+            "tasks": self.tasks,
+            "gradient_cosines": agreement.cosines,
+            "gradient_norms": agreement.norms,
+        }));
+        self.record.agreements.push(agreement.clone());
+        self.observer.agreement(agreement);
+    }
+
+    fn notice(&mut self, text: &str) {
+        self.observer.notice(text);
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        let mut line = json!({
+            "step": report.step + 1,
+            "epoch": report.epoch,
+            "loss": report.loss,
+            "lr": report.learning_rate,
+            "grad_norm": report.grad_norm,
+            "seconds": report.elapsed.as_secs_f64(),
+        });
+        if !self.tasks.is_empty() {
+            let losses = report.losses.iter();
+            let losses = losses.map(|(head, loss)| (self.tasks[*head].clone(), json!(loss)));
+            line["losses"] = serde_json::Value::Object(losses.collect());
+        }
+        self.log(line);
+        self.observer.step(report);
+    }
+
+    fn epoch(
+        &mut self,
+        report: &EpochReport,
+        parameters: &dyn Fn() -> Vec<NamedTensor>,
+    ) -> Result<()> {
+        self.log(json!({
+            "epoch": report.epoch,
+            "train_loss": report.train_loss,
+            "dev": report.dev,
+            "best": report.best,
+            "finished": report.finished.iter().map(|head| &self.tasks[*head]).collect::<Vec<_>>(),
+        }));
+        for head in &report.finished {
+            self.observer.notice(&format!(
+                "task {} is finished: its score was no better for as many epochs as its patience says, and it is trained no more",
+                self.tasks[*head]
+            ));
+        }
+        if report.best {
+            save_parameters(self.out, &parameters())?;
+        }
+        self.write()?;
+        self.observer.epoch(report, parameters)
+    }
+    fn resume(&mut self, best: &dyn Fn() -> Vec<NamedTensor>) -> Result<()> {
+        // What is there may be of an epoch after the checkpoint.
+        save_parameters(self.out, &best())?;
+        self.observer.resume(best)
+    }
+
+    fn checkpoint(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.checkpoints.write(snapshot, &self.record)?;
+        self.observer.checkpoint(snapshot)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.observer.is_interrupted()
+    }
+}

@@ -1,0 +1,84 @@
+//! Going on with a run that broke off.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+
+use crate::{
+    checkpoints::Checkpoints,
+    error::{Error, Result},
+    finished_run::{finished_report, is_finished},
+    multi_task_config::MultiTaskConfig,
+    multi_task_run::run_tasks_from,
+    observer::Observer,
+    recorder::Record,
+    run::{RUN_FILE, RunReport, check_out, run_from},
+    run_config::RunConfig,
+    run_file::RunFile,
+    training_state::Saved,
+};
+
+/// Goes on with the run in `out` from its newest checkpoint: on one machine, losses and final weights are to the bit those of
+/// a run that never broke off. Without a checkpoint that can be used the run starts anew, with a notice.
+///
+/// The report of a run that has come to its end is read, and nothing is trained. Device, number of threads, and how often
+/// checkpoints are written may be others than before.
+///
+/// # Errors
+/// [`Error::NoRun`] where there is no run, [`Error::CheckpointChanged`] where its settings, its data or the model that it
+/// started from have changed, [`Error::CheckpointFormat`] for a checkpoint of another version, and as [`run`](crate::run).
+pub fn resume(out: &Path, device: &Device, observer: &mut dyn Observer) -> Result<RunReport> {
+    let path = out.join(RUN_FILE);
+    if !path.exists() {
+        return Err(Error::NoRun { path: out.into() });
+    }
+    if is_finished(out) {
+        return finished_report(out);
+    }
+    if RunFile::read(&path)?.has_tasks() {
+        let config = MultiTaskConfig::load(&path, toml::Table::new())?;
+        run_tasks_from(Start::Resume, &config, out, device, observer)
+    } else {
+        let config = RunConfig::load(&path, toml::Table::new())?;
+        run_from(Start::Resume, &config, out, device, observer)
+    }
+}
+
+/// Where a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At step 0.
+    New {
+        /// Whether a run that is there may be replaced.
+        overwrite: bool,
+    },
+    /// Where the run that is there broke off.
+    Resume,
+}
+
+impl Start {
+    /// Refuses a directory that the run may not be written to.
+    pub(crate) fn check_out(self, out: &Path, model: &Path) -> Result<()> {
+        match self {
+            Self::New { overwrite } => check_out(out, model, overwrite),
+            Self::Resume => check_out(out, model, true),
+        }
+    }
+
+    /// The newest checkpoint, where the run goes on.
+    pub(crate) fn load(
+        self,
+        checkpoints: &mut Checkpoints,
+        observer: &mut dyn Observer,
+    ) -> Result<(Option<Saved>, Record)> {
+        let found = match self {
+            Self::New { .. } => None,
+            Self::Resume => checkpoints.load(observer)?,
+        };
+        if let Some((saved, _)) = &found {
+            let (step, path) = (saved.state.step, saved.path.display());
+            observer.notice(&format!("going on after step {step}, from {path}"));
+        }
+        Ok(found.map_or((None, Record::default()), |(saved, record)| (Some(saved), record)))
+    }
+}

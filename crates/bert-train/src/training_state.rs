@@ -1,0 +1,334 @@
+//! All that a run needs to go on where it stands: every random draw is a pure function of the seed and these numbers.
+
+use std::{collections::BTreeMap, fmt, fs, path::PathBuf, time::Duration};
+
+use bert_core::NamedTensor;
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    tensor::{Tensor, TensorData},
+};
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    control::Control,
+    error::{Error, Result},
+    metrics::Metrics,
+    mixer::MixerState,
+    observer::EpochReport,
+    optimizer::Optimizer,
+    task_sets::MeasuredTask,
+    trainable::Trainable,
+};
+
+/// Where a run stands between two steps, beside the weights and what the optimiser keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TrainingState {
+    /// The steps taken.
+    pub(crate) step: usize,
+    /// The epochs that are over.
+    pub(crate) epoch: usize,
+    /// The steps taken of the epoch under way.
+    pub(crate) place: usize,
+    /// The rows trained on.
+    pub(crate) rows: usize,
+    /// From the first batch to the end of the last step.
+    pub(crate) train_time: Duration,
+    /// The loss over the epoch under way, and that of each head.
+    pub(crate) epoch_loss: Mean,
+    pub(crate) head_losses: Vec<Mean>,
+    pub(crate) mixer: MixerState,
+    pub(crate) evaluations: Evaluations,
+}
+
+/// What the evaluations so far came to.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Evaluations {
+    /// Every epoch.
+    pub(crate) epochs: Vec<EpochReport>,
+    /// The best of all evaluations, and after which step it was.
+    pub(crate) best: Option<(usize, EpochReport)>,
+    /// The score that another has to be better than, for the run to go on.
+    pub(crate) to_beat: Option<f64>,
+    /// How many in a row were not.
+    pub(crate) waited: usize,
+}
+
+/// A mean that rows are added to.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Mean {
+    sum: f64,
+    rows: usize,
+}
+
+impl Mean {
+    /// Adds the mean of some rows.
+    pub(crate) fn add(&mut self, mean: f64, rows: usize) {
+        self.sum += mean * rows as f64;
+        self.rows += rows;
+    }
+
+    pub(crate) fn get(&self) -> Option<f64> {
+        (self.rows > 0).then(|| self.sum / self.rows as f64)
+    }
+}
+
+impl TrainingState {
+    /// Before the first step.
+    pub(crate) fn new(mixer: MixerState, heads: usize) -> Self {
+        Self {
+            step: 0,
+            epoch: 0,
+            place: 0,
+            rows: 0,
+            train_time: Duration::ZERO,
+            epoch_loss: Mean::default(),
+            head_losses: vec![Mean::default(); heads],
+            mixer,
+            evaluations: Evaluations::default(),
+        }
+    }
+
+    /// Holds an evaluation against those before.
+    ///
+    /// # Errors
+    /// As [`Control::score`].
+    pub(crate) fn judge(&mut self, dev: Metrics, control: &Control) -> Result<EpochReport> {
+        let score = control.score(&dev)?;
+        let Evaluations { best, to_beat, waited, .. } = &mut self.evaluations;
+        let highest = match best {
+            Some((_, best)) => Some(control.score(&best.dev)?),
+            None => None,
+        };
+        let report = EpochReport {
+            epoch: self.epoch + 1,
+            train_loss: self.epoch_loss.get().unwrap_or(0.0),
+            head_losses: self.head_losses.iter().map(Mean::get).collect(),
+            finished: vec![],
+            dev,
+            best: highest.is_none_or(|highest| score > highest),
+        };
+        if report.best {
+            *best = Some((self.step, report.clone()));
+        }
+        if to_beat.is_none_or(|to_beat| score > to_beat + control.min_delta) {
+            (*to_beat, *waited) = (Some(score), 0);
+        } else {
+            *waited += 1;
+        }
+        Ok(report)
+    }
+
+    /// Says by which score each task is judged, which its metrics don't say as they are written down.
+    pub(crate) fn judge_by(&mut self, tasks: &[MeasuredTask]) {
+        let best = self.evaluations.best.iter_mut().map(|(_, report)| report);
+        for report in self.evaluations.epochs.iter_mut().chain(best) {
+            report.dev.judge_by(|name| {
+                tasks.iter().find(|task| task.name == name).map(|task| task.metric.clone())
+            });
+        }
+    }
+
+    /// Ends the epoch under way.
+    pub(crate) fn end_epoch(&mut self, report: EpochReport) {
+        self.evaluations.epochs.push(report);
+        (self.epoch, self.place) = (self.epoch + 1, 0);
+        self.epoch_loss = Mean::default();
+        self.head_losses.fill(Mean::default());
+    }
+}
+
+/// A run between two steps, as a checkpoint holds it; tensors are made when they are asked for.
+pub struct Snapshot<'a> {
+    pub(crate) state: &'a TrainingState,
+    /// Every parameter by its path, as it lies in memory.
+    pub(crate) weights: &'a dyn Fn() -> Vec<NamedTensor>,
+    /// Those of the best model, where there was an evaluation.
+    pub(crate) best: &'a dyn Fn() -> Vec<NamedTensor>,
+    /// What the optimiser keeps.
+    pub(crate) optimizer: &'a dyn Fn() -> Result<Moments>,
+}
+
+impl Snapshot<'_> {
+    /// The steps taken.
+    pub fn step(&self) -> usize {
+        self.state.step
+    }
+}
+
+impl fmt::Debug for Snapshot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("state", self.state).finish_non_exhaustive()
+    }
+}
+
+/// The moments of a parameter and the steps that it has taken, by its path.
+pub(crate) type Moments = BTreeMap<String, Moment>;
+
+/// What AdamW keeps of a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Moment {
+    pub(crate) steps: usize,
+    pub(crate) moments: [Vec<f32>; 2],
+}
+
+/// The tensors of a checkpoint, whose checksums are right.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    /// The checkpoint's directory.
+    pub(crate) path: PathBuf,
+    pub(crate) state: TrainingState,
+    pub(crate) weights: PathBuf,
+    pub(crate) best: Option<PathBuf>,
+    pub(crate) optimizer: PathBuf,
+    /// The steps that each parameter with an optimiser state has taken.
+    pub(crate) optimizer_steps: BTreeMap<String, usize>,
+}
+
+impl Saved {
+    /// Gives `model` its weights and `optimizer` its state; also the best model so far, in evaluation.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointParameter`] for a parameter of the model that the checkpoint lacks or has in another shape, and for
+    /// one that had an optimiser state and would not have it again, with the same number of steps.
+    pub(crate) fn restore<M: Trainable>(
+        &self,
+        model: M,
+        optimizer: &mut Optimizer,
+    ) -> Result<(M, Option<M>)> {
+        let best = match &self.best {
+            Some(path) => Some(self.set_weights(model.valid(), path)?),
+            None => None,
+        };
+        let model = self.set_weights(model, &self.weights)?;
+        let moments = self.moments()?;
+        let model = optimizer
+            .restore(model, &moments)
+            .map_err(|name| self.refuse(&name, "the model has no such trainable parameter"))?;
+        drop(moments);
+        let restored = optimizer.steps()?;
+        for (name, steps) in &self.optimizer_steps {
+            if restored.get(name) != Some(steps) {
+                let got = restored.get(name).copied().unwrap_or(0);
+                let reason = format!("its optimiser state is of {got} steps, expected {steps}");
+                return Err(self.refuse(name, reason));
+            }
+        }
+        Ok((model, best))
+    }
+
+    fn set_weights<M: Module>(&self, model: M, path: &PathBuf) -> Result<M> {
+        let bytes = read(path)?;
+        let tensors = self.open(path, &bytes)?;
+        let mut setter =
+            Setter { path: vec![], values: |name: &str| values(&tensors, name), failure: None };
+        let model = model.map(&mut setter);
+        match setter.failure {
+            Some((name, reason)) => Err(self.refuse(&name, reason)),
+            None => Ok(model),
+        }
+    }
+
+    fn moments(&self) -> Result<Moments> {
+        let bytes = read(&self.optimizer)?;
+        let tensors = self.open(&self.optimizer, &bytes)?;
+        let of = |(name, steps): (&String, &usize)| {
+            let moment = |which: &str| {
+                let found = values(&tensors, &format!("{name}.{which}"));
+                found
+                    .map(|(_, values)| values)
+                    .ok_or_else(|| self.refuse(name, "it has no moments"))
+            };
+            let moments = [moment(MOMENTS[0])?, moment(MOMENTS[1])?];
+            Ok((name.clone(), Moment { steps: *steps, moments }))
+        };
+        self.optimizer_steps.iter().map(of).collect()
+    }
+
+    fn open<'a>(&self, path: &PathBuf, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
+        SafeTensors::deserialize(bytes)
+            .map_err(|source| Error::CheckpointTensors { path: path.clone(), source })
+    }
+
+    fn refuse(&self, name: &str, reason: impl Into<String>) -> Error {
+        Error::CheckpointParameter {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The fields of an AdamW state that are tensors.
+pub(crate) const MOMENTS: [&str; 2] = ["moment_1", "moment_2"];
+
+fn read(path: &PathBuf) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| Error::Read { path: path.clone(), source })
+}
+
+/// Shape and values of a tensor of 32-bit floats.
+fn values(tensors: &SafeTensors, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
+    let tensor = tensors.tensor(name).ok()?;
+    let (floats, _) = tensor.data().as_chunks();
+    Some((tensor.shape().to_vec(), floats.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
+}
+
+/// Every parameter of a module by its path, as it lies in memory.
+pub(crate) fn weights_of<M: Module>(module: &M) -> Vec<NamedTensor> {
+    struct Collector {
+        path: Vec<String>,
+        tensors: Vec<NamedTensor>,
+    }
+    impl ModuleVisitor for Collector {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let values = param.val().into_data().iter::<f32>().collect();
+            let shape = param.shape().to_vec();
+            self.tensors.push(NamedTensor { name: self.path.join("."), shape, values });
+        }
+    }
+    let mut collector = Collector { path: vec![], tensors: vec![] };
+    module.visit(&mut collector);
+    collector.tensors
+}
+
+/// Sets every parameter, which stays trainable or frozen as it is.
+struct Setter<F> {
+    path: Vec<String>,
+    values: F,
+    /// The first parameter that could not be set, and why.
+    failure: Option<(String, String)>,
+}
+
+impl<F: Fn(&str) -> Option<(Vec<usize>, Vec<f32>)>> ModuleMapper for Setter<F> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (name, expected) = (self.path.join("."), param.lazy_shape().to_vec());
+        let reason = match (self.values)(&name) {
+            Some((shape, values)) if shape == expected => {
+                return param.map(|old| {
+                    let new = Tensor::from_data(TensorData::new(values, shape), &old.device());
+                    new.set_require_grad(old.is_require_grad())
+                });
+            }
+            Some((shape, _)) => format!("its shape is {shape:?}, expected {expected:?}"),
+            None => "it is missing".to_owned(),
+        };
+        self.failure.get_or_insert((name, reason));
+        param
+    }
+}
