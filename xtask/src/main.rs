@@ -6,6 +6,7 @@ mod chart;
 mod long;
 mod oov;
 mod side;
+mod torture;
 
 use std::{
     env,
@@ -42,6 +43,7 @@ enum Task {
     Bench(bench::Bench),
     Long(long::Long),
     Oov(oov::Oov),
+    Torture(torture::Torture),
     /// Check and test
     Ci,
 }
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::Long(arguments) => long::long(&arguments),
         Task::Oov(arguments) => oov::oov(&arguments),
+        Task::Torture(arguments) => torture::torture(&arguments),
         Task::Ci => check().and_then(|()| test()),
     };
     match result {
