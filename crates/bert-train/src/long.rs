@@ -136,14 +136,14 @@ impl Long {
         let select =
             |parts: &[Range<usize>]| Encoding { truncated: true, ..whole.select(&framed(parts)) };
         Ok(match self {
-            Self::Truncate => select(&[0..room]),
+            Self::Truncate => select(std::slice::from_ref(&(0..room))),
             Self::HeadTail => {
                 let head = (room * 128 + 255) / 510;
                 select(&[0..head, text - (room - head)..text])
             }
             Self::Windows { max_windows, .. } => {
                 let ranges = windows(text, room, stride, max_windows);
-                let places = ranges.iter().map(|range| framed(&[range.tokens.clone()]));
+                let places = ranges.iter().map(|range| framed(std::slice::from_ref(&range.tokens)));
                 let places: Vec<usize> = places.flatten().collect();
                 let window = |WindowRange { tokens, own }: &WindowRange| Window {
                     length: before + tokens.len() + after,

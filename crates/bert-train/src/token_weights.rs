@@ -176,6 +176,7 @@ pub(crate) fn pieces(example: &Example, weights: &[TokenWeight]) -> Vec<Piece> {
     // How much of each text has been shown; a second text that is not there has been.
     let mut shown = [0, if example.pair.is_some() { 0 } else { texts[1].len() }];
     let mut specials = 0;
+    #[allow(clippy::explicit_counter_loop)] // INVARIANT: it counts special tokens, not all.
     for (i, token) in weights.iter().enumerate() {
         let (Some(start), Some(end)) = (token.start, token.end) else {
             // After [CLS] each text ends with a [SEP], which comes after what was cut off; a single text may have several windows.

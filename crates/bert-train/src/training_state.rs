@@ -1,6 +1,11 @@
 //! All that a run needs to go on where it stands: every random draw is a pure function of the seed and these numbers.
 
-use std::{collections::BTreeMap, fmt, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bert_core::NamedTensor;
 use burn::{
@@ -245,9 +250,9 @@ impl Saved {
         self.optimizer_steps.iter().map(of).collect()
     }
 
-    fn open<'a>(&self, path: &PathBuf, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
+    fn open<'a>(&self, path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
         SafeTensors::deserialize(bytes)
-            .map_err(|source| Error::CheckpointTensors { path: path.clone(), source })
+            .map_err(|source| Error::CheckpointTensors { path: path.into(), source })
     }
 
     fn refuse(&self, name: &str, reason: impl Into<String>) -> Error {

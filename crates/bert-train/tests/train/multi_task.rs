@@ -621,7 +621,7 @@ fn data_that_does_not_fit_its_task_is_refused() {
     let mut odd = table(TaskForm::Classify, &dir.path().join("rows.tsv"), &["text"], "score");
     odd.pooling = Some(PoolingKind::MultiHead { heads: 7 });
     assert!(refused(odd).to_string().contains("multi-head=7"));
-    let mut three = every_kind(dir.path());
+    let three = every_kind(dir.path());
     let refused_all = |config: &MultiTaskConfig| {
         let out = dir.path().join("run");
         let error = run_tasks(config, &out, false, &Baselines::None, &device, &mut ()).unwrap_err();

@@ -135,7 +135,7 @@ fn a_run_with_everything_resumes_to_the_bit() {
         metric: Some("loss".into()),
         ..Control::default()
     };
-    assert_resumes(&name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
+    assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
 }
 
 /// Hidden states of a frozen encoder are kept in memory, and made again.
@@ -145,7 +145,7 @@ fn a_head_on_a_frozen_encoder_resumes_to_the_bit() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = files(dir.path(), 30, PoolingKind::Attention);
     (config.recipe.epochs, config.freeze) = (2, Some(Freeze::Encoder));
-    assert_resumes(&name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
+    assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_tagger_resumes_to_the_bit() {
     config.train = dir.path().join("train.conll");
     fs::write(&config.train, sentences).unwrap();
     config.recipe.epochs = 2;
-    assert_resumes(&name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
+    assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
 }
 
 #[test]
