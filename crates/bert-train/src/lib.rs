@@ -69,6 +69,7 @@ mod tagger;
 mod tagging;
 mod targets;
 mod task_answers;
+mod task_data;
 mod task_form;
 mod task_kind;
 mod task_rows;
