@@ -130,6 +130,13 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Puts a flag, where it is given, in the place of what was there.
+pub fn set<T: Clone>(place: &mut T, flag: &Option<T>) {
+    if let Some(value) = flag {
+        place.clone_from(value);
+    }
+}
+
 /// Says on standard error that texts were cut to `limit`.
 pub fn say_truncated(truncated: usize, rows: usize, limit: &str) {
     if truncated > 0 {

@@ -10,6 +10,7 @@ mod export;
 mod inspect;
 mod interrupt;
 mod predict;
+mod recipe_flags;
 mod train;
 mod vocab;
 mod weights;

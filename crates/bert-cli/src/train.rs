@@ -8,18 +8,19 @@ use std::{
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
-    Baselines, Freeze, LongKind, MultiTaskConfig, Progress, Recipe, RunConfig, RunFile, RunReport,
+    Baselines, Freeze, LongKind, MultiTaskConfig, Progress, RunConfig, RunFile, RunReport,
     TrainEmbeddings, resume, run, run_seeds, run_task_seeds, run_tasks,
 };
 use clap::Args;
 
 use crate::{
     Failure,
-    arguments::{LabelledColumns, positive},
+    arguments::{LabelledColumns, positive, set},
     compare,
     controlling::Controlling,
     devices::device,
     interrupt,
+    recipe_flags::RecipeFlags,
 };
 
 const EXAMPLES: &str = "\
@@ -93,24 +94,8 @@ pub struct Train {
     /// token types always are [default: all]
     #[arg(long, value_name = "WHICH")]
     train_embeddings: Option<TrainEmbeddings>,
-    /// Passes over the training rows [default: 3]
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
-    /// Highest learning rate [default: 5e-5]
-    #[arg(long, value_name = "RATE")]
-    lr: Option<f64>,
-    /// Highest learning rate of the head [default: --lr]
-    #[arg(long, value_name = "RATE")]
-    head_lr: Option<f64>,
-    /// Highest learning rate of the pooling and the layer mixture [default: --lr]
-    #[arg(long, value_name = "RATE")]
-    pooling_lr: Option<f64>,
-    /// Highest learning rate of the task embedding [default: --lr]
-    #[arg(long, value_name = "RATE")]
-    task_embedding_lr: Option<f64>,
-    /// Rows a step [default: 32]
-    #[arg(long, value_name = "N")]
-    batch_size: Option<usize>,
+    #[command(flatten)]
+    recipe: RecipeFlags,
     /// Most tokens that are read together; for longer texts see --long [default: 512, or what the model has positions for]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
@@ -128,9 +113,6 @@ pub struct Train {
     /// which are kept in memory
     #[arg(long, value_name = "PART")]
     freeze: Option<Freeze>,
-    /// What every random draw depends on [default: 0]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
     /// Train with so many seeds, from --seed on, each into OUT/POOLING/seed-K, and say how the results lie; runs that are
     /// finished there already are not trained again
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -145,11 +127,9 @@ pub struct Train {
     #[arg(long, value_name = "DIR", required_unless_present = "resume")]
     out: Option<PathBuf>,
     /// Go on with the run in this directory, which broke off; all but --device and --json is as it was
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["run_file", "model", "train", "dev", "dev_fraction", "text",
-        "label", "tokens", "tags", "header", "format", "pooling", "layer_mixture", "task_embedding",
-        "train_embeddings", "epochs", "lr", "head_lr", "pooling_lr", "task_embedding_lr", "batch_size", "max_length",
-        "long", "stride", "max_windows", "freeze", "seed", "seeds", "precision", "out", "overwrite", "baselines", "checkpoint_every", "keep_checkpoints",
-        "eval_every", "max_steps", "patience", "min_delta", "metric"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run_file", "model", "train", "dev", "dev_fraction",
+        "LabelledColumns", "pooling", "layer_mixture", "task_embedding", "train_embeddings", "RecipeFlags", "max_length",
+        "long", "stride", "max_windows", "freeze", "seeds", "precision", "out", "Controlling", "overwrite", "baselines"])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     controlling: Controlling,
@@ -268,21 +248,9 @@ impl Train {
         set(&mut config.precision, &self.precision);
         set(&mut config.train_embeddings, &self.train_embeddings);
         config.max_length = self.max_length.or(config.max_length);
-        self.set_recipe(&mut config.recipe);
+        self.recipe.set(&mut config.recipe);
+        self.controlling.set(&mut config.recipe.control);
         Ok(Some(config))
-    }
-
-    /// The flags over the numbers of a run.
-    fn set_recipe(&self, recipe: &mut Recipe) {
-        set(&mut recipe.epochs, &self.epochs);
-        set(&mut recipe.learning_rate, &self.lr);
-        set(&mut recipe.batch_size, &self.batch_size);
-        set(&mut recipe.seed, &self.seed);
-        self.controlling.set(&mut recipe.control);
-        recipe.head_learning_rate = self.head_lr.or(recipe.head_learning_rate);
-        recipe.pooling_learning_rate = self.pooling_lr.or(recipe.pooling_learning_rate);
-        recipe.task_embedding_learning_rate =
-            self.task_embedding_lr.or(recipe.task_embedding_learning_rate);
     }
 
     /// The run file, or the defaults, with the flags over it.
@@ -310,7 +278,8 @@ impl Train {
         config.layer_mixture |= self.layer_mixture;
         set(&mut config.precision, &self.precision);
         set(&mut config.words.train_embeddings, &self.train_embeddings);
-        self.set_recipe(&mut config.recipe);
+        self.recipe.set(&mut config.recipe);
+        self.controlling.set(&mut config.recipe.control);
         if self.dev.is_some() || self.dev_fraction.is_some() {
             config.dev.clone_from(&self.dev);
             config.dev_fraction = self.dev_fraction;
@@ -336,10 +305,4 @@ fn print(report: &RunReport, dir: &Path, out: &mut impl Write) -> io::Result<()>
         report.examples_per_second,
         dir.display()
     )
-}
-
-fn set<T: Clone>(place: &mut T, flag: &Option<T>) {
-    if let Some(value) = flag {
-        place.clone_from(value);
-    }
 }

@@ -110,27 +110,13 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// The keys of a run file of several tasks, at the top level.
-const KEYS: [&str; 23] = [
+/// The keys of a run file of several tasks, at the top level, beside those of the recipe.
+const KEYS: [&str; 9] = [
     "model",
     "train_embeddings",
     "max_length",
     "precision",
     "baselines",
-    "epochs",
-    "lr",
-    "head_lr",
-    "pooling_lr",
-    "task_embedding_lr",
-    "batch_size",
-    "warmup_ratio",
-    "weight_decay",
-    "max_grad_norm",
-    "seed",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "eval_every",
-    "max_steps",
     "sampling",
     "balance",
     "step",
@@ -170,7 +156,7 @@ impl MultiTaskConfig {
     /// line and key.
     pub fn load(path: &Path, flags: toml::Table) -> Result<Self> {
         let file = RunFile::read(path)?;
-        file.check_keys(&[], &KEYS)?;
+        file.check_keys(&[], &[&KEYS, Recipe::KEYS].concat())?;
         let names = file.names("task");
         for name in &names {
             let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';

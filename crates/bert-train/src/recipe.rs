@@ -74,6 +74,24 @@ impl Default for Recipe {
 }
 
 impl Recipe {
+    /// Its keys in a run file, of one task and of several alike.
+    pub(crate) const KEYS: &[&str] = &[
+        "epochs",
+        "lr",
+        "head_lr",
+        "pooling_lr",
+        "task_embedding_lr",
+        "batch_size",
+        "warmup_ratio",
+        "weight_decay",
+        "max_grad_norm",
+        "seed",
+        "checkpoint_every",
+        "keep_checkpoints",
+        "eval_every",
+        "max_steps",
+    ];
+
     /// Refuses what no run can be made with.
     ///
     /// # Errors

@@ -62,8 +62,8 @@ pub struct RunConfig {
     pub recipe: Recipe,
 }
 
-/// The keys of a run file, at the top level.
-const KEYS: [&str; 37] = [
+/// The keys of a run file, at the top level, beside those of the recipe.
+const KEYS: [&str; 23] = [
     "model",
     "train",
     "dev",
@@ -84,20 +84,6 @@ const KEYS: [&str; 37] = [
     "max_windows",
     "freeze",
     "precision",
-    "epochs",
-    "lr",
-    "head_lr",
-    "pooling_lr",
-    "task_embedding_lr",
-    "batch_size",
-    "warmup_ratio",
-    "weight_decay",
-    "max_grad_norm",
-    "seed",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "eval_every",
-    "max_steps",
     "patience",
     "min_delta",
     "metric",
@@ -131,7 +117,7 @@ impl RunConfig {
     /// kind: with file and line.
     pub fn load(path: &Path, flags: toml::Table) -> Result<Self> {
         let file = RunFile::read(path)?;
-        file.check_keys(&[], &KEYS)?;
+        file.check_keys(&[], &[&KEYS, Recipe::KEYS].concat())?;
         file.deserialize(flags, &["model", "train"])
     }
 

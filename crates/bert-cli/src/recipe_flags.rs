@@ -1,0 +1,46 @@
+//! Flags of the numbers of a fine-tuning run.
+
+use bert_train::Recipe;
+use clap::Args;
+
+use crate::arguments::set;
+
+/// The numbers of a fine-tuning run, of one task or several.
+#[derive(Debug, Args)]
+pub struct RecipeFlags {
+    /// Passes over the training rows [default: 3]
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Highest learning rate [default: 5e-5]
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f64>,
+    /// Highest learning rate of the head [default: --lr]
+    #[arg(long, value_name = "RATE")]
+    head_lr: Option<f64>,
+    /// Highest learning rate of the pooling and the layer mixture [default: --lr]
+    #[arg(long, value_name = "RATE")]
+    pooling_lr: Option<f64>,
+    /// Highest learning rate of the task embedding [default: --lr]
+    #[arg(long, value_name = "RATE")]
+    task_embedding_lr: Option<f64>,
+    /// Rows a step [default: 32]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// What every random draw depends on [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl RecipeFlags {
+    /// The flags over those of a run file.
+    pub fn set(&self, recipe: &mut Recipe) {
+        set(&mut recipe.epochs, &self.epochs);
+        set(&mut recipe.learning_rate, &self.lr);
+        set(&mut recipe.batch_size, &self.batch_size);
+        set(&mut recipe.seed, &self.seed);
+        recipe.head_learning_rate = self.head_lr.or(recipe.head_learning_rate);
+        recipe.pooling_learning_rate = self.pooling_lr.or(recipe.pooling_learning_rate);
+        recipe.task_embedding_learning_rate =
+            self.task_embedding_lr.or(recipe.task_embedding_learning_rate);
+    }
+}
