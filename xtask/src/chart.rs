@@ -2,7 +2,7 @@
 
 /// Bars from left to right, each as long as the mean of its values; where there are several, each is a dot.
 pub struct Chart {
-    pub title: &'static str,
+    pub title: String,
     /// Where the bars begin.
     pub from: f64,
     /// Digits behind the point of the numbers beside the bars.

@@ -1,15 +1,14 @@
 //! What each way to read long texts is worth on real reviews: the README's table.
 
-use std::{
-    env,
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::process::{Command, Stdio};
 
 use clap::Args;
 use serde_json::Value;
 
-use crate::build::build;
+use crate::{
+    build::build,
+    process::{data, percent},
+};
 
 /// Pool film reviews of several pages, read in three ways, over the hidden states of a frozen MiniLM, and print the table
 #[derive(Debug, Args)]
@@ -30,13 +29,7 @@ pub struct Long {
 
 /// Runs the benchmark `long` of bert-train and prints what it says as a table.
 pub fn long(long: &Long) -> Result<(), String> {
-    let data = PathBuf::from(env::var_os("BERT_TUNE_DATA").unwrap_or_default());
-    let (model, reviews) = (data.join("models/all-MiniLM-L6-v2"), data.join("data/movie_reviews"));
-    for path in [&model, &reviews] {
-        if !path.exists() {
-            return Err(format!("no {} (BERT_TUNE_DATA)", path.display()));
-        }
-    }
+    let [model, reviews] = data(["models/all-MiniLM-L6-v2", "data/movie_reviews"])?;
     let [program] = build(["long"], &["--bench", "long"], &long.features)?;
     let mut run = Command::new(program);
     run.arg("--model").arg(model).arg("--data").arg(reviews).args(["--long", &long.long]);
@@ -60,11 +53,7 @@ pub fn long(long: &Long) -> Result<(), String> {
     Ok(())
 }
 
-/// The mean of scores, and each, in percent.
 fn scores(values: &Value) -> String {
-    let values: Vec<f64> =
-        values.as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
-    let mean = 100.0 * values.iter().sum::<f64>() / values.len().max(1) as f64;
-    let each: Vec<String> = values.iter().map(|value| format!("{:.1}", 100.0 * value)).collect();
-    format!("{mean:.1} ({})", each.join(", "))
+    let values = values.as_array().into_iter().flatten().filter_map(Value::as_f64);
+    percent(&values.collect::<Vec<_>>())
 }

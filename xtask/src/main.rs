@@ -4,7 +4,10 @@ mod bench;
 mod build;
 mod chart;
 mod long;
+mod multi_task;
 mod oov;
+mod pooling;
+mod process;
 mod side;
 mod torture;
 
@@ -42,7 +45,9 @@ enum Task {
     },
     Bench(bench::Bench),
     Long(long::Long),
+    MultiTask(multi_task::MultiTask),
     Oov(oov::Oov),
+    Pooling(pooling::Pooling),
     Torture(torture::Torture),
     /// Check and test
     Ci,
@@ -65,7 +70,9 @@ fn main() -> ExitCode {
         }
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::Long(arguments) => long::long(&arguments),
+        Task::MultiTask(arguments) => multi_task::multi_task(&arguments),
         Task::Oov(arguments) => oov::oov(&arguments),
+        Task::Pooling(arguments) => pooling::pooling(&arguments),
         Task::Torture(arguments) => torture::torture(&arguments),
         Task::Ci => check().and_then(|()| test()),
     };

@@ -1,15 +1,18 @@
 //! What task embeddings and new words are worth on real text: the README's table and picture.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use clap::Args;
-use serde_json::Value;
 
-use crate::{PEER, build::build, chart::Chart};
+use crate::{
+    PEER,
+    chart::Chart,
+    process::{bert, data, json, mean, number, once, output, percent},
+};
 
 /// Train MiniLM to find diseases with and without new words and a task embedding, and print the table
 ///
@@ -58,18 +61,14 @@ const WAYS: [Way; 4] = [
 
 /// Runs what is not there yet, and prints the table.
 pub fn oov(oov: &Oov) -> Result<(), String> {
-    let data = PathBuf::from(env::var_os("BERT_TUNE_DATA").unwrap_or_default());
-    let model = data.join("models/all-MiniLM-L6-v2");
-    let file = |name: &str| data.join("data/packs/oov_ncbi_disease").join(name);
-    let (train, dev, test) = (file("train.conll"), file("dev.conll"), file("test.conll"));
-    for path in [&model, &train, &dev, &test] {
-        if !path.exists() {
-            return Err(format!("no {} (BERT_TUNE_DATA)", path.display()));
-        }
-    }
-    let [bert] = build(["bert"], &["--bin", "bert"], &oov.features)?;
-    let bert = || Command::new(&bert);
-    fs::create_dir_all(&oov.out).map_err(|error| format!("{}: {error}", oov.out.display()))?;
+    let [model, train, dev, test] = data([
+        "models/all-MiniLM-L6-v2",
+        "data/packs/oov_ncbi_disease/train.conll",
+        "data/packs/oov_ncbi_disease/dev.conll",
+        "data/packs/oov_ncbi_disease/test.conll",
+    ])?;
+    let program = bert(&oov.features, &oov.out)?;
+    let bert = || Command::new(&program);
 
     let (words, extended) = (oov.out.join("words.txt"), oov.out.join("extended"));
     if !extended.join("config.json").exists() {
@@ -133,9 +132,8 @@ fn print(scores: &[Vec<f64>], theirs: &[f64], pieces: [f64; 2]) {
     println!("| | span F1 on test | against plain | pieces a word |\n|---|---|---|---|");
     let plain = mean(&scores[0]);
     let row = |name: &str, scores: &[f64], pieces: f64| {
-        let each: Vec<_> = scores.iter().map(|score| format!("{:.1}", 100.0 * score)).collect();
-        let (mean, more) = (100.0 * mean(scores), 100.0 * (mean(scores) - plain));
-        println!("| {name} | {mean:.1} ({}) | {more:+.1} | {pieces:.3} |", each.join(", "));
+        let more = 100.0 * (mean(scores) - plain);
+        println!("| {name} | {} | {more:+.1} | {pieces:.3} |", percent(scores));
     };
     for (way, scores) in WAYS.iter().zip(scores) {
         row(way.name, scores, pieces[usize::from(way.has_new_words)]);
@@ -145,10 +143,6 @@ fn print(scores: &[Vec<f64>], theirs: &[f64], pieces: [f64; 2]) {
     }
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len() as f64
-}
-
 fn draw(scores: &[Vec<f64>], pieces: [f64; 2], path: &Path) -> Result<(), String> {
     let bars = WAYS.iter().zip(scores).map(|(way, scores)| {
         let percent: Vec<f64> = scores.iter().map(|score| 100.0 * score).collect();
@@ -156,7 +150,7 @@ fn draw(scores: &[Vec<f64>], pieces: [f64; 2], path: &Path) -> Result<(), String
     });
     let charts = [
         Chart {
-            title: "pieces a word (bars begin at 1)",
+            title: "pieces a word (bars begin at 1)".to_owned(),
             from: 1.0,
             digits: 2,
             bars: ["before", "with new words"]
@@ -165,38 +159,12 @@ fn draw(scores: &[Vec<f64>], pieces: [f64; 2], path: &Path) -> Result<(), String
                 .zip(pieces.map(|value| vec![value]))
                 .collect(),
         },
-        Chart { title: "span F1, test sentences", from: 0.0, digits: 1, bars: bars.collect() },
+        Chart {
+            title: "span F1, test sentences".to_owned(),
+            from: 0.0,
+            digits: 1,
+            bars: bars.collect(),
+        },
     ];
     fs::write(path, Chart::svg(&charts)).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// The JSON in a file, which `make` gives where there is none.
-fn once(path: &Path, make: impl FnOnce() -> Result<String, String>) -> Result<Value, String> {
-    let failed = |error| format!("{}: {error}", path.display());
-    if !path.exists() {
-        let made = make()?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).and_then(|()| fs::write(path, made)).map_err(failed)?;
-    }
-    json(&fs::read_to_string(path).map_err(failed)?)
-}
-
-/// What a process prints; what it says on standard error is shown.
-fn output(command: &mut Command) -> Result<String, String> {
-    let shown = format!("{command:?}").replace('"', "");
-    eprintln!("$ {shown}");
-    let output = command.stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| format!("{shown} could not be started: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("{shown}: {}", output.status));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn json(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("{error} in {text:?}"))
-}
-
-fn number(value: &Value) -> Result<f64, String> {
-    value.as_f64().ok_or_else(|| format!("a number was expected, got {value}"))
 }
