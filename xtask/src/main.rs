@@ -6,6 +6,7 @@ mod chart;
 mod long;
 mod multi_task;
 mod oov;
+mod pairs;
 mod pooling;
 mod process;
 mod side;
@@ -47,6 +48,7 @@ enum Task {
     Long(long::Long),
     MultiTask(multi_task::MultiTask),
     Oov(oov::Oov),
+    Pairs(pairs::Pairs),
     Pooling(pooling::Pooling),
     Torture(torture::Torture),
     /// Check and test
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Task::Long(arguments) => long::long(&arguments),
         Task::MultiTask(arguments) => multi_task::multi_task(&arguments),
         Task::Oov(arguments) => oov::oov(&arguments),
+        Task::Pairs(arguments) => pairs::pairs(&arguments),
         Task::Pooling(arguments) => pooling::pooling(&arguments),
         Task::Torture(arguments) => torture::torture(&arguments),
         Task::Ci => check().and_then(|()| test()),
