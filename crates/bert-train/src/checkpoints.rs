@@ -224,7 +224,7 @@ impl Checkpoints {
             steps.into_iter().partition(|step| *step > newest);
         for step in later.into_iter().chain(steps.into_iter().skip(self.keep)) {
             // What can't be removed costs room, and no run must end for it.
-            let _ = fs::remove_dir_all(self.dir.join(format!("step-{step}")));
+            let _ = remove(&self.dir.join(format!("step-{step}")));
         }
     }
 
@@ -233,8 +233,7 @@ impl Checkpoints {
         for dir in [Some(self.dir.as_path()), self.dir.parent()].into_iter().flatten() {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-                    let path = entry.path();
-                    let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+                    let _ = remove(&entry.path());
                 }
             }
         }
@@ -256,12 +255,21 @@ pub(crate) fn clear_checkpoints(out: &Path) -> io::Result<()> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("step-") || name.starts_with(PARTIAL) {
-            fs::remove_dir_all(entry.path())?;
+            remove(&entry.path())?;
         }
     }
     // Where it holds anything else, it stays.
     let _ = fs::remove_dir(dir);
     Ok(())
+}
+
+/// Takes away a directory or a file.
+fn remove(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 /// The moments of all parameters as tensors.
@@ -279,13 +287,16 @@ fn tensors(moments: Moments) -> Vec<NamedTensor> {
 /// Gives a whole checkpoint its name, durably; one that has it already was damaged, or is the same.
 fn publish(staged: tempfile::TempDir, target: &Path) -> io::Result<()> {
     sync(staged.path())?;
+    let parent = target.parent().unwrap_or(Path::new("."));
+    let aside = tempfile::Builder::new().prefix(PARTIAL).tempdir_in(parent)?;
     if target.exists() {
-        fs::remove_dir_all(target).or_else(|_| fs::remove_file(target))?;
+        // Taking it away piece by piece would leave half of it where the run is killed.
+        fs::rename(target, aside.path().join("old"))?;
     }
     fs::rename(staged.path(), target)?;
     // It is not there any more under its first name.
     let _ = staged.keep();
-    let parent = target.parent().unwrap_or(Path::new("."));
+    drop(aside);
     // A run's first checkpoint also made the folder.
     sync(parent)?;
     sync(parent.parent().unwrap_or(Path::new(".")))

@@ -138,7 +138,7 @@ impl Columns {
             path: rows.path().into(),
             columns: rows.width(),
             got: texts.len(),
-            way_out: fitting_columns(rows.path(), format, self.has_header()),
+            fitting: fitting_columns(rows.path(), format, self.has_header()),
         })
     }
 

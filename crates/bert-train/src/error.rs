@@ -3,8 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::columns::Columns;
 use crate::format::Format;
 use crate::long::LongKind;
+use crate::task_fault::in_table;
 use crate::task_form::TaskForm;
 use crate::task_kind::TaskKind;
 
@@ -56,6 +58,30 @@ pub enum Error {
         first: String,
         /// A task that differs.
         second: String,
+    },
+    /// Tasks that share each batch want it of different sizes.
+    #[error(
+        "{path}: tasks {first:?} and {second:?} read the same texts and share each batch, which is to have {} rows by the \
+         batch_size of [task.{first}] and {} by that of [task.{second}]: write the same, or leave one of them out",
+        .sizes[0], .sizes[1]
+    )]
+    SharedBatch {
+        /// The training file.
+        path: PathBuf,
+        /// A task.
+        first: String,
+        /// A task that differs.
+        second: String,
+        /// The rows that each wants.
+        sizes: [usize; 2],
+    },
+    /// A fault of the data of one of several tasks.
+    #[error("task {task:?}: {}", in_table(.source))]
+    Task {
+        /// The task.
+        task: String,
+        /// The fault.
+        source: Box<Error>,
     },
     /// Vectors of a model whose tasks read word embeddings of their own.
     #[error(
@@ -282,7 +308,9 @@ pub enum Error {
         name: String,
     },
     /// The columns give no text, or more than a pair.
-    #[error("{path}: {got} of {columns} columns would be text, expected one or two: {way_out}")]
+    #[error(
+        "{path}: {got} of {columns} columns would be text, expected one or two: {}", way_out(.fitting)
+    )]
     TextColumns {
         /// The file.
         path: PathBuf,
@@ -290,8 +318,8 @@ pub enum Error {
         columns: usize,
         /// How many would be text.
         got: usize,
-        /// The flags that would fit.
-        way_out: String,
+        /// The columns that would fit, where they can be told.
+        fitting: Option<Box<Columns>>,
     },
     /// Other than as many texts as the model takes.
     #[error(
@@ -325,7 +353,8 @@ pub enum Error {
     },
     /// Most rows have a label of their own, so that the label column holds something else.
     #[error(
-        "{path}: {own} of {rows} rows have a label that no other row has, so the label column is the wrong one: {way_out}"
+        "{path}: {own} of {rows} rows have a label that no other row has, so the label column is the wrong one: {}",
+        way_out(.fitting)
     )]
     OwnLabels {
         /// The file.
@@ -334,12 +363,13 @@ pub enum Error {
         own: usize,
         /// All rows.
         rows: usize,
-        /// The flags that would fit.
-        way_out: String,
+        /// The columns that would fit, where they can be told.
+        fitting: Option<Box<Columns>>,
     },
     /// The first row's label occurs nowhere else, so that the row is a header.
     #[error(
-        "{path}, line {line}: the label {label:?} occurs nowhere else, so the row looks like a header: {way_out}; if it is data, its label needs a second row"
+        "{path}, line {line}: the label {label:?} occurs nowhere else, so the row looks like a header: {}; if it is data, its label needs a second row",
+        way_out(.fitting)
     )]
     LooksLikeHeader {
         /// The file.
@@ -348,8 +378,8 @@ pub enum Error {
         line: usize,
         /// The label.
         label: String,
-        /// The flags that would fit.
-        way_out: String,
+        /// The columns that would fit, where they can be told.
+        fitting: Option<Box<Columns>>,
     },
     /// All rows have the same label.
     #[error(
@@ -612,8 +642,11 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The directory of a run holds something already.
-    #[error("{path} is not empty: give another --out, or --overwrite to replace the run in it")]
+    /// The directory of a run holds another one.
+    #[error(
+        "{path} holds a run: give another --out, or --overwrite to replace it; where it broke off, go on with \
+         `bert train --resume {}`", .path.display()
+    )]
     OutNotEmpty {
         /// The directory.
         path: PathBuf,
@@ -733,9 +766,9 @@ pub enum Error {
     },
     /// A run has not come to its end.
     #[error(
-        "{path} holds a run that has not come to its end (report.json): train it again with \
-         `bert train {}/run.toml --out {} --overwrite`, or measure the model that it has with --data FILE",
-        .path.display(), .path.display()
+        "{path} holds a run that has not come to its end (report.json): go on with it by `bert train --resume {}`, or \
+         measure the model that it has with --data FILE",
+        .path.display()
     )]
     RunUnfinished {
         /// The directory.
@@ -847,13 +880,12 @@ pub enum Error {
         reason: String,
     },
     /// A run was told to end.
-    #[error(
-        "interrupted after step {step}{}",
-        .out.as_ref().map(|out| format!(": go on with bert train --resume {}", out.display())).unwrap_or_default()
-    )]
+    #[error("interrupted after step {step}{}", going_on(*.step, *.kept, .out.as_deref()))]
     Interrupted {
         /// The steps taken.
         step: usize,
+        /// The step of the last checkpoint, 0 where there is none.
+        kept: usize,
         /// The run's directory, where it has one.
         out: Option<PathBuf>,
     },
@@ -874,11 +906,34 @@ pub enum Error {
     },
 }
 
+/// The flags of the columns that would fit.
+fn way_out(fitting: &Option<Box<Columns>>) -> String {
+    match fitting {
+        Some(columns) => format!("`{columns}` would fit"),
+        None => "name the columns with --text COL and --label COL".to_owned(),
+    }
+}
+
 /// What is left of a run that stops in this epoch.
 fn kept(epoch: usize) -> &'static str {
     match epoch {
         1 => "no epoch was finished, so that no model is kept",
         _ => "the best model of the epochs before is kept",
+    }
+}
+
+/// How to go on with the run in a directory, whose last checkpoint is that of step `kept`.
+fn going_on(step: usize, kept: usize, out: Option<&Path>) -> String {
+    let Some(out) = out.map(Path::display) else { return String::new() };
+    match kept {
+        kept if kept == step => format!(": go on with bert train --resume {out}"),
+        0 => format!(
+            ", and no checkpoint was written (checkpoint-every never): bert train --resume {out} begins at step 0"
+        ),
+        kept => format!(
+            ", and no checkpoint was written of it (checkpoint-every never): bert train --resume {out} goes on \
+             after step {kept}"
+        ),
     }
 }
 
@@ -896,8 +951,18 @@ impl Error {
     /// The same error, with the directory of its run where it says how to go on.
     pub(crate) fn in_run(self, run: &Path) -> Self {
         match self {
-            Self::Interrupted { step, .. } => Self::Interrupted { step, out: Some(run.into()) },
+            Self::Interrupted { step, kept, .. } => {
+                Self::Interrupted { step, kept, out: Some(run.into()) }
+            }
             other => other,
+        }
+    }
+
+    /// The same error as that of a task of several, unless it says so already or is of all of them.
+    pub(crate) fn in_task(self, task: &str) -> Self {
+        match self {
+            Self::Core(_) | Self::MetricOfTwo { .. } => self,
+            source => Self::Task { task: task.to_owned(), source: Box::new(source) },
         }
     }
 
@@ -910,6 +975,7 @@ impl Error {
             | Self::MetricOfTwo { .. }
             | Self::NoTaskFor { .. }
             | Self::DifferentShares { .. }
+            | Self::SharedBatch { .. }
             | Self::EmbedTasks { .. }
             | Self::NotNumber { .. }
             | Self::TaskTexts { .. }
@@ -990,6 +1056,7 @@ impl Error {
             | Self::CheckpointParameter { .. }
             | Self::CheckpointTensors { .. }
             | Self::OutTaken { .. } => true,
+            Self::Task { source, .. } => source.is_bad_input(),
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
             Self::NotFinite { .. } | Self::OptimizerRecord { .. } | Self::Interrupted { .. } => {
                 false

@@ -127,13 +127,13 @@ pub fn read_training_examples(
         *occurrences.entry(label).or_default() += 1;
     }
     let own = occurrences.values().filter(|&&count| count == 1).count();
-    let way_out = || fitting_columns(path, format, columns.has_header());
+    let fitting = || fitting_columns(path, format, columns.has_header());
     if 2 * own > examples.len() {
         return Err(Error::OwnLabels {
             path: path.into(),
             own,
             rows: examples.len(),
-            way_out: way_out(),
+            fitting: fitting(),
         });
     }
     if let Some(Example { label: Some(label), line, .. }) = examples.first()
@@ -144,7 +144,7 @@ pub fn read_training_examples(
             path: path.into(),
             line: *line,
             label: label.clone(),
-            way_out: way_out(),
+            fitting: fitting(),
         });
     }
     Ok(examples)

@@ -208,7 +208,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                 (kept_step, kept_at) = (state.step, Instant::now());
             }
             if is_interrupted {
-                return Err(Error::Interrupted { step: state.step, out: None });
+                return Err(Error::Interrupted { step: state.step, kept: kept_step, out: None });
             }
         }
 

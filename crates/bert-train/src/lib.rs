@@ -70,6 +70,7 @@ mod tagging;
 mod targets;
 mod task_answers;
 mod task_data;
+mod task_fault;
 mod task_form;
 mod task_kind;
 mod task_rows;

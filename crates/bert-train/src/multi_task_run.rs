@@ -20,7 +20,7 @@ use crate::{
     recipe::Recipe,
     recorder::Recorder,
     resume::Start,
-    run::{RUN_FILE, RunReport, clear_out},
+    run::{RunReport, begin_out},
     task_data::TaskData,
     task_sets::{TaskDev, TaskSet},
     task_settings::TaskSettings,
@@ -75,8 +75,7 @@ pub(crate) fn run_tasks_from(
     match &mut saved {
         Some(saved) => saved.state.judge_by(&dev.tasks),
         None => {
-            clear_out(out)?;
-            write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
+            begin_out(out, &run_file)?;
         }
     }
     tasker.save_settings(out)?;

@@ -282,13 +282,7 @@ impl MultiTasker {
 pub(crate) fn merge(sets: Vec<TaskSet>) -> Vec<TaskSet> {
     let mut merged: Vec<TaskSet> = vec![];
     for set in sets {
-        let is_same = |other: &&mut TaskSet| {
-            other.encodings.len() == set.encodings.len()
-                && other.encodings.iter().zip(&set.encodings).all(|(a, b)| {
-                    a.input_ids == b.input_ids && a.token_type_ids == b.token_type_ids
-                })
-        };
-        match merged.iter_mut().find(is_same) {
+        match merged.iter_mut().find(|other| other.has_texts_of(&set)) {
             Some(other) => {
                 other.targets.extend(set.targets);
                 other.batch_size = other.batch_size.or(set.batch_size);

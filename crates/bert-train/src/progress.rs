@@ -85,7 +85,8 @@ impl Observer for Progress {
             clock(left)
         );
         if self.line.is_hidden() {
-            if report.step == 0 || report.elapsed - self.written >= PLAIN_INTERVAL {
+            // Of several runs, the next may have taken less time so far than the one before.
+            if report.step == 0 || report.elapsed.abs_diff(self.written) >= PLAIN_INTERVAL {
                 self.written = report.elapsed;
                 self.say(&format!("step {done}/{}  {message}", report.total_steps));
             }
@@ -137,6 +138,27 @@ fn clock(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One line follows several runs; the second was broken off before the first of them was.
+    #[test]
+    fn a_run_that_goes_on_may_be_younger_than_the_one_before() {
+        let mut progress = Progress::new();
+        progress.line = ProgressBar::hidden();
+        let report = |step, seconds| StepReport {
+            step,
+            total_steps: 9,
+            epoch: 1,
+            loss: 0.5,
+            losses: vec![],
+            learning_rate: 0.1,
+            grad_norm: 1.0,
+            rows: 8,
+            elapsed: Duration::from_secs(seconds),
+        };
+        progress.step(&report(0, 100));
+        progress.step(&report(5, 20));
+        assert_eq!(progress.written, Duration::from_secs(20));
+    }
 
     #[test]
     fn clock_shows_hours_where_there_are_some() {

@@ -244,8 +244,7 @@ impl Run<'_> {
         let mut checkpoints = Checkpoints::new(out, &config.recipe.control, fingerprint);
         let (saved, record) = self.start.load(&mut checkpoints, observer)?;
         if saved.is_none() {
-            clear_out(out)?;
-            write_atomically(out.join(RUN_FILE), self.run_file.as_bytes())?;
+            begin_out(out, &self.run_file)?;
         }
         let model = begin(out)?;
         let mut recorder = Recorder::new(out, record, vec![], checkpoints, observer);
@@ -343,14 +342,13 @@ fn say_cut(
     }
 }
 
-/// The files of a run that are there from its start, and those that appear later.
-const FILES: [&str; 11] = [
+/// The files of a run beside its run file and its report.
+const FILES: [&str; 10] = [
     PREDICTIONS_FILE,
     "model.safetensors",
     "report.html",
     "config.json",
     SETTINGS_FILE,
-    RUN_FILE,
     "metrics.jsonl",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -370,17 +368,19 @@ pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()>
         return Err(Error::OutIsModel { path: out });
     }
     let is_empty = fs::read_dir(out).map_err(unusable)?.next().is_none();
-    if !is_empty && !overwrite {
-        return Err(Error::OutNotEmpty { path: out.into() });
+    if is_empty {
+        return Ok(());
     }
-    if !is_empty && !out.join(RUN_FILE).exists() {
-        return Err(Error::OutNotRun { path: out.into() });
+    match (out.join(RUN_FILE).exists(), overwrite) {
+        (false, _) => Err(Error::OutNotRun { path: out.into() }),
+        (true, false) => Err(Error::OutNotEmpty { path: out.into() }),
+        (true, true) => Ok(()),
     }
-    Ok(())
 }
 
-/// Makes the directory and takes an earlier run's files out of it, so that none is taken for this run's.
-pub(crate) fn clear_out(out: &Path) -> Result<()> {
+/// Makes the directory, takes an earlier run's files out of it, so that none is taken for this run's, and writes this run's file:
+/// wherever it breaks off, the directory holds the one or the other run.
+pub(crate) fn begin_out(out: &Path, run_file: &str) -> Result<()> {
     let unusable = |source| Error::Out { path: out.into(), source };
     let remove = |file: &str| match fs::remove_file(out.join(file)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(error)),
@@ -389,5 +389,6 @@ pub(crate) fn clear_out(out: &Path) -> Result<()> {
     fs::create_dir_all(out).map_err(unusable)?;
     remove(REPORT_FILE)?;
     clear_checkpoints(out).map_err(unusable)?;
+    write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
     FILES.into_iter().try_for_each(remove)
 }

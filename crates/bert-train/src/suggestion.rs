@@ -28,13 +28,14 @@ struct Profile {
     has_gaps: bool,
 }
 
-/// The way out of a choice of columns that does not fit: the flags that would, where they can be told.
-pub(crate) fn fitting_columns(path: &Path, format: Option<Format>, header: bool) -> String {
+/// The way out of a choice of columns that does not fit: those that would, where they can be told.
+pub(crate) fn fitting_columns(
+    path: &Path,
+    format: Option<Format>,
+    header: bool,
+) -> Option<Box<Columns>> {
     // The message is about the choice of columns: another fault of the file has no place in it.
-    match guess(path, format, header) {
-        Ok(Some(columns)) => format!("`{columns}` would fit"),
-        _ => "name the columns with --text COL and --label COL".into(),
-    }
+    guess(path, format, header).ok().flatten().map(Box::new)
 }
 
 /// The label is probably the column of the fewest values that repeat, the texts are the longest others.
@@ -122,7 +123,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
-        fitting_columns(&path, None, header)
+        fitting_columns(&path, None, header).map(|columns| columns.to_string()).unwrap_or_default()
     }
 
     /// Six rows of id, topic (three values), sentence, label (two values).
@@ -132,46 +133,45 @@ mod tests {
 
     #[test]
     fn the_fewest_values_are_the_label_and_the_longest_is_the_text() {
-        assert_eq!(fitting("a.tsv", &rows(), false), "`--text 3 --label 4` would fit");
+        assert_eq!(fitting("a.tsv", &rows(), false), "--text 3 --label 4");
     }
 
     #[test]
     fn a_header_is_noticed() {
         let named = format!("id\ttopic\tmy text\tlabel\n{}", rows());
-        let expected = "`--text 'my text' --label label` would fit";
+        let expected = "--text 'my text' --label label";
         assert_eq!(fitting("a.tsv", &named, false), expected);
         assert_eq!(fitting("a.tsv", &named, true), expected);
         let unnamed = format!("\t\t1\t2\n{}", rows());
-        assert_eq!(fitting("a.tsv", &unnamed, false), "`--text 3 --label 4 --header` would fit");
+        assert_eq!(fitting("a.tsv", &unnamed, false), "--text 3 --label 4 --header");
         let long = format!("id\ttopic\t{}\tlabel\n{}", "x".repeat(41), rows());
-        assert_eq!(fitting("a.tsv", &long, false), "`--text 3 --label label` would fit");
+        assert_eq!(fitting("a.tsv", &long, false), "--text 3 --label label");
     }
 
     #[test]
     fn two_columns_of_sentences_are_a_pair() {
         let pairs: String = (0..6).map(|i| format!("{},sentence {i},a pair\n", i % 2)).collect();
-        assert_eq!(fitting("a.csv", &pairs, false), "`--text 2 --text 3 --label 1` would fit");
+        assert_eq!(fitting("a.csv", &pairs, false), "--text 2 --text 3 --label 1");
     }
 
     #[test]
     fn one_word_texts_are_texts_when_there_is_nothing_else() {
         let words: String = (0..6).map(|i| format!("{}\tword{i}\t{i}\n", i % 2)).collect();
-        assert_eq!(fitting("a.tsv", &words, false), "`--text 2 --label 1` would fit");
+        assert_eq!(fitting("a.tsv", &words, false), "--text 2 --label 1");
     }
 
     #[test]
     fn columns_with_gaps_are_not_the_label() {
         let gaps: String =
             (0..6).map(|i| format!("{}\t{}\tsome text\n", ["", "*"][i % 2], i % 3)).collect();
-        assert_eq!(fitting("a.tsv", &gaps, false), "`--text 3 --label 2` would fit");
+        assert_eq!(fitting("a.tsv", &gaps, false), "--text 3 --label 2");
     }
 
     #[test]
     fn nothing_is_said_where_nothing_can_be_told() {
-        let unsure = "name the columns with --text COL and --label COL";
         let distinct: String = (0..6).map(|i| format!("{i}\ttext {i}\n")).collect();
-        assert_eq!(fitting("a.tsv", &distinct, false), unsure);
-        assert_eq!(fitting("a.txt", "a\nb\na\nb\n", false), unsure);
-        assert_eq!(fitting("a.tsv", "a\t1\nb\n", false), unsure);
+        assert_eq!(fitting("a.tsv", &distinct, false), "");
+        assert_eq!(fitting("a.txt", "a\nb\na\nb\n", false), "");
+        assert_eq!(fitting("a.tsv", "a\t1\nb\n", false), "");
     }
 }

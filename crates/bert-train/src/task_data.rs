@@ -32,6 +32,14 @@ pub(crate) struct TaskData {
     pub(crate) settings: Settings,
 }
 
+/// What all tasks are read with.
+struct Reader<'a> {
+    config: &'a MultiTaskConfig,
+    bert_config: BertConfig,
+    tokenizer: Tokenizer,
+    max_length: usize,
+}
+
 /// A task's rows with where they come from.
 struct Loaded<'a> {
     name: &'a String,
@@ -47,68 +55,13 @@ impl TaskData {
         let tokenizer = Tokenizer::load(&config.model)?;
         tokenizer.check_vocabulary(&bert_config)?;
         let max_length = bert_config.max_length(config.max_length)?;
+        let reader = Reader { config, bert_config, tokenizer, max_length };
         let (mut loaded, mut settings) = (vec![], vec![]);
         for (head, (name, table)) in config.tasks.iter().enumerate() {
-            // Written out once, so that dev rows are read by the training file's names and not by their own order.
-            let columns = complete_columns(table)?;
-            let reading =
-                |path| Reading { kind: table.kind, path, format: table.format, columns: &columns };
-            let encode = |path, is_training| {
-                let rows = reading(path).rows(is_training)?;
-                let (encodings, cut) =
-                    reading(path).encode(&rows, &tokenizer, &bert_config, max_length)?;
-                Ok::<_, Error>((rows, encodings, cut))
-            };
-            let (rows, encodings, cut) = encode(&table.train, true)?;
-            let labels = reading(&table.train).labels(&rows)?;
-            if table.metric.as_deref() == Some("f1")
-                && table.kind.answer() == AnswerKind::Label
-                && labels.len() != 2
-            {
-                return Err(Error::MetricOfTwo { name: name.clone(), labels: labels.len() });
-            }
-            let targets = reading(&table.train).targets(&rows, &labels, &encodings)?;
-            let set = |encodings, targets| TaskSet {
-                encodings,
-                targets: vec![(head, targets)],
-                batch_size: table.batch_size,
-                weight: match &config.mixing.sampling {
-                    Sampling::Weights { weights } => weights.get(name).copied().unwrap_or(1.0),
-                    _ => 1.0,
-                },
-            };
-            let (mut cut, mut texts) = (cut, encodings.len());
-            let dev = match &table.dev {
-                None => None,
-                Some(path) => {
-                    let (rows, encodings, cut_dev) = encode(path, false)?;
-                    let targets = reading(path).targets(&rows, &labels, &encodings)?;
-                    (cut, texts) = (cut + cut_dev, texts + encodings.len());
-                    Some(set(encodings, targets))
-                }
-            };
-            if cut > 0 {
-                observer.notice(&format!(
-                    "task {name}: {cut} of {texts} texts are longer than {max_length} tokens and were cut"
-                ));
-            }
-            let strata = rows.strata(table.kind);
-            loaded.push(Loaded { name, table, set: set(encodings, targets), strata, dev });
-            settings.push(TaskSettings {
-                name: name.clone(),
-                kind: table.kind,
-                labels: labels.names().to_vec(),
-                columns: columns.clone(),
-                data_set: head,
-                metric: table.metric(),
-                pooling: (!table.kind.is_of_tokens()).then(|| table.pooling.unwrap_or_default()),
-                layer_mixture: table.layer_mixture,
-                projection: table.projection,
-                task_embedding: table.task_embedding,
-                share_embedding: table.share_embedding.clone(),
-                gradient_factor: table.gradient_factor,
-                uncertainty: matches!(config.mixing.balance, Balance::Uncertainty { .. }),
-            });
+            let (task, own) =
+                reader.read(head, name, table, observer).map_err(|error| error.in_task(name))?;
+            loaded.push(task);
+            settings.push(own);
         }
         let seed = config.recipe.seed;
         let (train, dev) = group(loaded, seed, observer)?;
@@ -145,6 +98,80 @@ impl TaskData {
             dev: of_head(&self.dev),
             settings: Settings { tasks: vec![task], ..self.settings.clone() },
         }
+    }
+}
+
+impl Reader<'_> {
+    /// The rows of a task, and how it is put together; its data set is not known yet.
+    fn read<'a>(
+        &self,
+        head: usize,
+        name: &'a String,
+        table: &'a TaskTable,
+        observer: &mut dyn Observer,
+    ) -> Result<(Loaded<'a>, TaskSettings)> {
+        let Self { config, bert_config, tokenizer, max_length } = self;
+        // Written out once, so that dev rows are read by the training file's names and not by their own order.
+        let columns = complete_columns(table)?;
+        let reading =
+            |path| Reading { kind: table.kind, path, format: table.format, columns: &columns };
+        let encode = |path, is_training| {
+            let rows = reading(path).rows(is_training)?;
+            let (encodings, cut) =
+                reading(path).encode(&rows, tokenizer, bert_config, *max_length)?;
+            Ok::<_, Error>((rows, encodings, cut))
+        };
+        let (rows, encodings, cut) = encode(&table.train, true)?;
+        let labels = reading(&table.train).labels(&rows)?;
+        if table.metric.as_deref() == Some("f1")
+            && table.kind.answer() == AnswerKind::Label
+            && labels.len() != 2
+        {
+            return Err(Error::MetricOfTwo { name: name.clone(), labels: labels.len() });
+        }
+        let targets = reading(&table.train).targets(&rows, &labels, &encodings)?;
+        let set = |encodings, targets| TaskSet {
+            encodings,
+            targets: vec![(head, targets)],
+            batch_size: table.batch_size,
+            weight: match &config.mixing.sampling {
+                Sampling::Weights { weights } => weights.get(name).copied().unwrap_or(1.0),
+                _ => 1.0,
+            },
+        };
+        let (mut cut, mut texts) = (cut, encodings.len());
+        let dev = match &table.dev {
+            None => None,
+            Some(path) => {
+                let (rows, encodings, cut_dev) = encode(path, false)?;
+                let targets = reading(path).targets(&rows, &labels, &encodings)?;
+                (cut, texts) = (cut + cut_dev, texts + encodings.len());
+                Some(set(encodings, targets))
+            }
+        };
+        if cut > 0 {
+            observer.notice(&format!(
+                "task {name}: {cut} of {texts} texts are longer than {max_length} tokens and were cut"
+            ));
+        }
+        let strata = rows.strata(table.kind);
+        let loaded = Loaded { name, table, set: set(encodings, targets), strata, dev };
+        let settings = TaskSettings {
+            name: name.clone(),
+            kind: table.kind,
+            labels: labels.names().to_vec(),
+            columns: columns.clone(),
+            data_set: head,
+            metric: table.metric(),
+            pooling: (!table.kind.is_of_tokens()).then(|| table.pooling.unwrap_or_default()),
+            layer_mixture: table.layer_mixture,
+            projection: table.projection,
+            task_embedding: table.task_embedding,
+            share_embedding: table.share_embedding.clone(),
+            gradient_factor: table.gradient_factor,
+            uncertainty: matches!(config.mixing.balance, Balance::Uncertainty { .. }),
+        };
+        Ok((loaded, settings))
     }
 }
 
@@ -192,6 +219,7 @@ fn group(
                 second: other.name.clone(),
             });
         }
+        check_batch_sizes(&tasks)?;
         if !holds_out {
             let (sets, dev_sets): (Vec<_>, Vec<_>) =
                 tasks.into_iter().map(|task| (task.set, task.dev)).unzip();
@@ -203,7 +231,8 @@ fn group(
         let has_labels = |task: &&Loaded| task.strata.iter().any(|label| *label > 0);
         let strata = &tasks.iter().find(has_labels).unwrap_or(&tasks[0]).strata;
         let fraction = table.dev_fraction.unwrap_or(DEV_FRACTION);
-        let split = stratified_split(strata, fraction, seed)?;
+        let split = stratified_split(strata, fraction, seed)
+            .map_err(|error| error.in_task(tasks[0].name))?;
         observer.notice(&format!(
             "no dev file: {} of {} rows of {} are held out for dev, with seed {seed}",
             split.dev.len(),
@@ -216,4 +245,24 @@ fn group(
         }
     }
     Ok((train, dev))
+}
+
+/// Refuses batches of two sizes for tasks of one file that share them.
+fn check_batch_sizes(tasks: &[Loaded]) -> Result<()> {
+    for (place, task) in tasks.iter().enumerate() {
+        let Some(size) = task.table.batch_size else { continue };
+        for other in &tasks[place + 1..] {
+            if let Some(other_size) = other.table.batch_size.filter(|other| *other != size)
+                && task.set.has_texts_of(&other.set)
+            {
+                return Err(Error::SharedBatch {
+                    path: task.table.train.clone(),
+                    first: task.name.clone(),
+                    second: other.name.clone(),
+                    sizes: [size, other_size],
+                });
+            }
+        }
+    }
+    Ok(())
 }

@@ -62,6 +62,15 @@ impl TaskSet {
         self.targets.iter().map(|(head, _)| *head).collect()
     }
 
+    /// Whether its rows are the same texts, so that one pass through the encoder serves both.
+    pub(crate) fn has_texts_of(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Encoding, &Encoding)| {
+            one.input_ids == other.input_ids && one.token_type_ids == other.token_type_ids
+        };
+        self.encodings.len() == other.encodings.len()
+            && self.encodings.iter().zip(&other.encodings).all(is_same)
+    }
+
     /// Some of the rows.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         let targets = self.targets.iter();

@@ -135,13 +135,15 @@ fn a_directory_that_holds_a_run() {
     let desk = Desk::new();
     assert!(desk.train(&[]).status.success());
     let weights = fs::read(desk.path("run/model.safetensors")).unwrap();
-    assert_refused(&desk.train(&[]), 2, &["run", "--overwrite"]);
+    assert_refused(&desk.train(&[]), 2, &["run", "--overwrite", "bert train --resume run"]);
     assert_eq!(fs::read(desk.path("run/model.safetensors")).unwrap(), weights);
     assert!(desk.train(&["--overwrite"]).status.success());
     desk.copy_model("tiny-bert", "pretrained");
     let model = reference().join("tiny-bert");
     let arguments = ["train", "--train", "train.tsv", "--model", text(&model)];
-    let replacing = [&arguments[..], &["--out", "pretrained", "--overwrite"]].concat();
+    let onto_model = [&arguments[..], &["--out", "pretrained"]].concat();
+    let replacing = [&onto_model[..], &["--overwrite"]].concat();
+    assert_refused(&desk.bert(&onto_model), 2, &["pretrained", "no run"]);
     assert_refused(&desk.bert(&replacing), 2, &["pretrained", "no run"]);
     assert!(desk.path("pretrained/model.safetensors").exists());
     let onto = desk.train(&["--model", "run", "--overwrite"]);

@@ -99,6 +99,27 @@ fn an_interrupt_ends_the_step_and_says_how_to_go_on() {
     assert!(outcome(&desk.path("run")) == outcome(&desk.path("whole")));
 }
 
+/// Where no checkpoint is kept, nobody is told to go on from one.
+#[test]
+fn an_interrupt_without_checkpoints_says_so() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert");
+    let mut command = desk.program();
+    command.args(["train", "--train", "train.tsv", "--model", text(&model), "--out", "run"]);
+    command.args(["--epochs", "1000", "--checkpoint-every", "never"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&desk.path("run/model.safetensors"));
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.contains("no checkpoint was written (checkpoint-every never)"), "{said}");
+    assert!(last.ends_with("bert train --resume run begins at step 0"), "{said}");
+    assert!(!desk.path("run/checkpoints").exists());
+}
+
 /// The limit on the size of files stands for a disk that is full.
 #[cfg(target_os = "linux")]
 #[test]

@@ -328,7 +328,7 @@ fn runs_that_cannot_be_compared() {
         (vec![one.clone(), path("none")], ["none holds no run", "bert train"]),
         (vec![one.clone(), same], ["same settings and seed 1", "leave one"]),
         (vec![one.clone(), other_rows], ["different dev rows", "--data FILE"]),
-        (vec![one.clone(), broken_off], ["not come to its end", "--overwrite"]),
+        (vec![one.clone(), broken_off], ["not come to its end", "bert train --resume"]),
         (vec![one.clone(), damaged], ["predictions.jsonl is damaged", "train the run again"]),
         (vec![one, no_settings], ["run.toml is damaged", "train the run again"]),
     ] {

@@ -606,7 +606,8 @@ fn data_that_does_not_fit_its_task_is_refused() {
         error
     };
     let error = refused(table(TaskForm::Regress, &file, &["text"], "score"));
-    assert!(matches!(&error, Error::NotNumber { line: 3, .. }), "{error}");
+    let Error::Task { task, source } = &error else { panic!("{error}") };
+    assert!(task == "t" && matches!(**source, Error::NotNumber { line: 3, .. }), "{error}");
     assert!(error.to_string().contains("expected a number as label, got \"many\""), "{error}");
     let mut pair = table(TaskForm::Classify, &file, &[], "score");
     pair.columns.header = true;
@@ -643,6 +644,24 @@ fn data_that_does_not_fit_its_task_is_refused() {
     let mut shares = three.clone();
     shares.tasks.get_mut("mood").unwrap().dev_fraction = Some(0.2);
     assert!(refused_all(&shares).contains("give them the same dev_fraction"));
+    // Tags and mood read the same texts, pairs others of the same file.
+    let mut sizes = three.clone();
+    for (name, size) in [("mood", 4), ("pairs", 5), ("tags", 6)] {
+        sizes.tasks.get_mut(name).unwrap().batch_size = Some(size);
+    }
+    let message = refused_all(&sizes);
+    let parts = ["rows.tsv: tasks \"mood\" and \"tags\"", "4 rows by", "[task.mood] and 6 by"];
+    assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    let mut columns = three.clone();
+    columns.tasks.get_mut("mood").unwrap().columns = Default::default();
+    columns.tasks.get_mut("mood").unwrap().columns.header = true;
+    let message = refused_all(&columns);
+    assert!(
+        message.contains("task \"mood\": ")
+            && message.contains("`label = \"")
+            && !message.contains("--"),
+        "{message}"
+    );
     let mut three = every_kind(dir.path());
     three.tasks.retain(|name, _| ["mood", "pairs"].contains(&name.as_str()));
     three.recipe.epochs = 1;

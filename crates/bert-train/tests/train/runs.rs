@@ -221,6 +221,20 @@ fn a_directory_that_holds_something_is_kept_unless_told() {
 }
 
 /// A run that stops keeps the best model it had, and its log.
+/// A directory that can't be cleared holds a run file all the same: what is in it can be gone on with or replaced.
+#[test]
+fn a_directory_that_is_half_cleared_is_that_of_a_run() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let config = files(dir.path(), 30, PoolingKind::Mean);
+    let out = dir.path().join("run");
+    fs::create_dir_all(out.join("vocab.txt")).unwrap();
+    fs::write(out.join("run.toml"), "model = \"m\"\ntrain = \"t\"\n").unwrap();
+    let error = run(&config, &out, true, &device, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::Out { .. }), "{error}");
+    assert_eq!(RunConfig::load(&out.join("run.toml"), toml::Table::new()).unwrap(), config);
+}
+
 #[test]
 fn the_last_good_model_survives() {
     struct Stop;
