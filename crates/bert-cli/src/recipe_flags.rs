@@ -26,6 +26,13 @@ pub struct RecipeFlags {
     /// Rows a step [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// Share of each target that is spread over all classes, of labels, tags and answers in texts [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    label_smoothing: Option<f64>,
+    /// R-Drop: weight of the difference between two passes over the same rows, which drop other things; a step takes twice
+    /// as long [default: 0]
+    #[arg(long, value_name = "ALPHA")]
+    r_drop: Option<f64>,
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -38,6 +45,9 @@ impl RecipeFlags {
         set(&mut recipe.learning_rate, &self.lr);
         set(&mut recipe.batch_size, &self.batch_size);
         set(&mut recipe.seed, &self.seed);
+        let regularisation = &mut recipe.regularisation;
+        set(&mut regularisation.label_smoothing, &self.label_smoothing);
+        set(&mut regularisation.r_drop, &self.r_drop);
         recipe.head_learning_rate = self.head_lr.or(recipe.head_learning_rate);
         recipe.pooling_learning_rate = self.pooling_lr.or(recipe.pooling_learning_rate);
         recipe.task_embedding_learning_rate =

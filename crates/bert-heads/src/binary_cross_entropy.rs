@@ -2,6 +2,8 @@
 
 use burn::tensor::{Tensor, TensorData, activation::log_sigmoid};
 
+use crate::divergence::sigmoid_terms;
+
 /// The mean of `-log sigmoid(logit)` where the label is true and of `-log sigmoid(-logit)` where it is false.
 ///
 /// With positive weights `p`, the terms of true labels count `p` times, and the mean is still taken over the number of
@@ -54,5 +56,28 @@ impl BinaryCrossEntropy {
         let counted = targets.iter().flatten().count().max(1);
         let terms = log_sigmoid(logits.clone()) * of_true + log_sigmoid(logits.neg()) * of_false;
         terms.sum() / -(counted as f64)
+    }
+
+    /// How far two answers to the same entries lie apart: the mean over the entries that have a target of
+    /// `(KL(p || q) + KL(q || p)) / 2`, where a label is true with the probability `p` or `q`, a sigmoid.
+    ///
+    /// # Shapes
+    /// - `one`, `other`: `[rows, classes]`
+    /// - `targets`: `rows * classes`, row by row
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    /// When the number of targets does not fit, or the shapes differ.
+    pub fn divergence(
+        &self,
+        one: Tensor<2>,
+        other: Tensor<2>,
+        targets: &[Option<bool>],
+    ) -> Tensor<1> {
+        let counts = targets.iter().map(|target| if target.is_some() { 1.0f32 } else { 0.0 });
+        let counts = TensorData::new(counts.collect::<Vec<f32>>(), one.dims());
+        let counts = Tensor::from_data(counts, &one.device());
+        let counted = targets.iter().flatten().count().max(1);
+        (sigmoid_terms(one, other) * counts).sum() / counted as f64
     }
 }

@@ -4,6 +4,7 @@ mod adaptive_pooling;
 mod attention_pooling;
 mod binary_cross_entropy;
 mod cross_entropy;
+mod divergence;
 mod document_pooling;
 mod layer_mixture;
 mod multi_head_pooling;

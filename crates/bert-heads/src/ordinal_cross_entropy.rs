@@ -2,6 +2,8 @@
 
 use burn::tensor::{Tensor, TensorData, activation::log_sigmoid};
 
+use crate::divergence::sigmoid_terms;
+
 /// The mean over rows of `sum over k of -log P(label > k is as it is)`, with `P(label > k) = sigmoid(logit k)`.
 ///
 /// Logit `k` of a row says whether its class lies above `k`: one logit fewer than classes. In CORAL, all logits of a row
@@ -51,6 +53,29 @@ impl OrdinalCrossEntropy {
         let counted = labels.iter().flatten().count().max(1);
         let terms = log_sigmoid(logits * matrix(signs)) * matrix(counts);
         terms.sum() / -(counted as f64)
+    }
+
+    /// How far two answers to the same rows lie apart: the mean over the rows that have a label of the sum over thresholds of
+    /// `(KL(p || q) + KL(q || p)) / 2`, where a class lies above it with the probability `p` or `q`, a sigmoid.
+    ///
+    /// # Shapes
+    /// - `one`, `other`: `[rows, classes - 1]`
+    /// - `labels`: one a row
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    /// When the number of labels does not fit, or the shapes differ.
+    pub fn divergence(
+        &self,
+        one: Tensor<2>,
+        other: Tensor<2>,
+        labels: &[Option<u32>],
+    ) -> Tensor<1> {
+        let counts = labels.iter().map(|label| if label.is_some() { 1.0f32 } else { 0.0 });
+        let counts = TensorData::new(counts.collect::<Vec<f32>>(), [one.dims()[0], 1]);
+        let counts = Tensor::from_data(counts, &one.device());
+        let counted = labels.iter().flatten().count().max(1);
+        (sigmoid_terms(one, other) * counts).sum() / counted as f64
     }
 
     /// The class of each row: the number of thresholds that it lies above.

@@ -568,6 +568,20 @@ pub enum Error {
         /// The key.
         key: &'static str,
     },
+    /// R-Drop where no two passes differ.
+    #[error(
+        "r-drop compares two passes that drop different things, and nothing is dropped: leave r-drop out, or set \
+         hidden_dropout_prob (for a frozen encoder, classifier_dropout) in {}", .path.display()
+    )]
+    NothingDropped {
+        /// The model's config.
+        path: PathBuf,
+    },
+    /// Label smoothing without a cross-entropy.
+    #[error(
+        "label-smoothing is for tasks of kind classify, pair-classify, tag and span, and there is none: leave it out"
+    )]
+    NothingSmoothed,
     /// The hidden states of a frozen encoder do not fit into memory.
     #[error(
         "the hidden states of a frozen encoder take {needed} MB, and {free} MB of memory are free: use fewer rows, a \
@@ -1022,6 +1036,8 @@ impl Error {
             | Self::Stride { .. }
             | Self::WrongData { .. }
             | Self::FrozenInput { .. }
+            | Self::NothingDropped { .. }
+            | Self::NothingSmoothed
             | Self::FrozenMemory { .. }
             | Self::RepeatedLabel { .. }
             | Self::DevFraction { .. }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use bert_core::pass_key;
-use bert_kernels::random::Key;
 use burn::tensor::Device;
 
 use crate::{
@@ -14,10 +13,11 @@ use crate::{
     mixer::Mixer,
     observer::{EpochReport, Observer, StepReport},
     optimizer::{Optimizer, learning_rates},
+    part_loss::Part,
     recipe::Recipe,
     sampler::Batch,
     schedule::Schedule,
-    step::{PartLoss, Step, train_step},
+    step::{Step, train_step},
     trainable::Trainable,
     training_state::{Evaluations, Saved, Snapshot, TrainingState, weights_of},
 };
@@ -136,8 +136,10 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             let weights = mixer.weights();
             let numbered: Vec<(usize, &Batch)> = parts.iter().enumerate().collect();
             let loss = |model: &M, (number, batch): &(usize, &Batch)| {
-                let key = pass_key(recipe.seed, state.step as u32, *number as u32, 0);
-                part_loss(model, train, batch, &weights, &device, key)
+                let key = |pass| pass_key(recipe.seed, state.step as u32, *number as u32, pass);
+                let (weights, regularisation) = (&weights, &recipe.regularisation);
+                Part { data: train, batch, weights, regularisation, device: &device }
+                    .loss(model, key)
             };
             let shared = mixer.shared(&model);
             let combine = mixer.combine(&shared, state.step);
@@ -277,23 +279,4 @@ fn keep<M: Trainable>(
         best: &|| best.map(weights_of).unwrap_or_default(),
         optimizer: &|| optimizer.moments(),
     })
-}
-
-/// The losses of a batch, and the sum of its heads' objectives by weight.
-fn part_loss<M: Trainable>(
-    model: &M,
-    data: &M::Data,
-    batch: &Batch,
-    weights: &[f64],
-    device: &Device,
-    dropout: Key,
-) -> PartLoss {
-    let losses = model.losses(data, batch, device, Some(dropout));
-    let objectives = batch.heads.iter().zip(&losses).map(|(head, loss)| {
-        let objective = model.objective(*head, loss.clone());
-        if weights[*head] == 1.0 { objective } else { objective * weights[*head] }
-    });
-    let sum = objectives.reduce(|sum, objective| sum + objective);
-    let objective = sum.expect("a batch has a head"); // INVARIANT: the sampler leaves out sets without one
-    PartLoss { objective, losses }
 }

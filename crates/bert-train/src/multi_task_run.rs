@@ -55,6 +55,7 @@ pub(crate) fn run_tasks_from(
 ) -> Result<RunReport> {
     let recipe = config.recipe();
     recipe.check()?;
+    recipe.regularisation.check_tasks(config.tasks.values().map(|task| task.kind))?;
     if !config.precision.is_available(device) {
         return Err(Error::Precision { precision: config.precision });
     }
@@ -67,6 +68,7 @@ pub(crate) fn run_tasks_from(
         MultiTasker::from_checkpoint(&config.model, data.settings.clone(), recipe.seed, device)?;
     notices.iter().for_each(|notice| observer.notice(notice));
     let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
+    recipe.regularisation.check_model(&tasker.config, &config.model, false)?;
     let dev = TaskDev { sets: data.dev.clone(), tasks: tasker.measured_tasks() };
     let baselines = Baseline::all(&config.baselines, &tasker, device)?;
 

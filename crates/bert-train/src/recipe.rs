@@ -6,6 +6,7 @@ use crate::{
     control::Control,
     error::{Error, Result},
     mixing::Mixing,
+    regularisation::Regularisation,
 };
 
 /// How a model is fine-tuned. The defaults are the published recipe.
@@ -43,6 +44,9 @@ pub struct Recipe {
     pub max_grad_norm: f64,
     /// What every random draw depends on.
     pub seed: u64,
+    /// What keeps the model from leaning too much on its training rows.
+    #[serde(flatten)]
+    pub regularisation: Regularisation,
     /// When it is evaluated, keeps checkpoints, and ends early.
     #[serde(flatten)]
     pub control: Control,
@@ -67,6 +71,7 @@ impl Default for Recipe {
             weight_decay: 0.01,
             max_grad_norm: 1.0,
             seed: 0,
+            regularisation: Regularisation::default(),
             control: Control::default(),
             mixing: Mixing::default(),
         }
@@ -86,6 +91,8 @@ impl Recipe {
         "weight_decay",
         "max_grad_norm",
         "seed",
+        "label_smoothing",
+        "r_drop",
         "checkpoint_every",
         "keep_checkpoints",
         "eval_every",
@@ -121,6 +128,7 @@ impl Recipe {
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return Err(refuse("weight-decay", self.weight_decay, "a number from 0"));
         }
+        self.regularisation.check()?;
         self.control.check()?;
         self.mixing.check()
     }

@@ -151,6 +151,7 @@ impl Run<'_> {
             TextClassifier::from_checkpoint(model, labels, settings, seed, device)?;
         notices.iter().for_each(|notice| observer.notice(notice));
         let classifier = classifier.train_embeddings(config.words.train_embeddings, model)?;
+        config.recipe.regularisation.check_model(&classifier.config, model, is_frozen)?;
         let max_length = classifier.settings.max_length;
         let count = classifier.labels.names().len();
         // Its names alone are asked for, before anything is written.
@@ -204,6 +205,7 @@ impl Run<'_> {
         let (tagger, notices) = Tagger::from_checkpoint(model, labels, settings, seed, device)?;
         notices.iter().for_each(|notice| observer.notice(notice));
         let tagger = tagger.train_embeddings(config.words.train_embeddings, model)?;
+        config.recipe.regularisation.check_model(&tagger.config, model, false)?;
         let max_length = tagger.settings.max_length;
         let (train, cut) = tagger.data_set(&config.train, &rows.train, max_length)?;
         let (dev, cut_dev) = tagger.tagged_set(self.dev_path(), &rows.dev, max_length)?;

@@ -1,13 +1,10 @@
-//! What the rows of a data set are to be answered with, for one task: the loss, the answers, and how good they are.
+//! What the rows of a data set are to be answered with, for one task: the answers, and how good they are.
 
 use bert_core::Encoding;
-use bert_heads::{
-    BinaryCrossEntropy, CrossEntropy, OrdinalCrossEntropy, SpanCrossEntropy, SquaredError,
-};
 use bert_kernels::Sequences;
-use burn::tensor::Tensor;
 
 use crate::{
+    batch_targets::BatchTargets,
     data_set::WordTags,
     evaluate::cross_entropy,
     labels::LabelMap,
@@ -131,33 +128,26 @@ impl Targets {
         }
     }
 
-    /// The mean loss of some rows.
-    ///
-    /// # Shapes
-    /// - `logits`: `[rows, num_outputs]`, for tags and answers `[tokens, num_outputs]`
-    /// - output: `[1]`
-    pub fn loss(&self, logits: Tensor<2>, sequences: &Sequences, rows: &[usize]) -> Tensor<1> {
+    /// Those of a batch of rows, whose tokens lie as `sequences` says.
+    pub fn of_batch(&self, rows: &[usize], sequences: &Sequences) -> BatchTargets {
         fn some<T: Copy>(all: &[T], rows: &[usize]) -> Vec<Option<T>> {
             rows.iter().map(|row| Some(all[*row])).collect()
         }
         match self {
-            Self::Classes(all) => CrossEntropy::default().forward(logits, &some(all, rows)),
+            Self::Classes(all) => BatchTargets::Classes(some(all, rows)),
             Self::LabelSets(all) => {
-                let targets: Vec<Option<bool>> = rows
-                    .iter()
-                    .flat_map(|row| all[*row].iter().map(|truth| Some(*truth)))
-                    .collect();
-                BinaryCrossEntropy::default().forward(logits, &targets)
+                let truths = rows.iter().flat_map(|row| all[*row].iter().map(|truth| Some(*truth)));
+                BatchTargets::LabelSets(truths.collect())
             }
-            Self::Ranks(all) => OrdinalCrossEntropy.forward(logits, &some(all, rows)),
-            Self::Numbers(all) => SquaredError.forward(logits, &some(all, rows)),
+            Self::Ranks(all) => BatchTargets::Ranks(some(all, rows)),
+            Self::Numbers(all) => BatchTargets::Numbers(some(all, rows)),
             Self::Tags(all) => {
-                let targets = WordTags::of_tokens(rows.iter().map(|row| &all[*row]), sequences);
-                CrossEntropy::default().forward(logits, &targets)
+                let tags = rows.iter().map(|row| &all[*row]);
+                BatchTargets::Classes(WordTags::of_tokens(tags, sequences))
             }
             Self::Answers(all) => {
-                let spans: Vec<_> = rows.iter().map(|row| all[*row].span).collect();
-                SpanCrossEntropy.forward(logits, sequences, &spans)
+                let spans = rows.iter().map(|row| all[*row].span).collect();
+                BatchTargets::Spans(sequences.clone(), spans)
             }
         }
     }

@@ -2,10 +2,11 @@
 
 use bert_core::{Bert, EncoderInput, Encoding, NamedTensor};
 use bert_heads::MultiTask;
-use bert_kernels::random::Key;
+use bert_kernels::{Sequences, random::Key};
 use burn::tensor::{Device, Tensor};
 
 use crate::{
+    batch_targets::BatchTargets,
     evaluate::map_batches_to,
     labels::LabelMap,
     metrics::{Metrics, TaskMetrics, TasksMetrics},
@@ -134,20 +135,24 @@ impl Trainable for MultiTask {
         data.iter().map(set).collect()
     }
 
-    fn losses(
+    fn logits(
         &self,
         data: &Vec<TaskSet>,
         batch: &Batch,
         device: &Device,
         dropout: Option<Key>,
-    ) -> Vec<Tensor<1>> {
+    ) -> Vec<Tensor<2>> {
         let set = &data[batch.set];
         let input = EncoderInput::new(batch.rows.iter().map(|row| &set.encodings[*row]), device);
-        let logits = self.forward(&input, &batch.heads, dropout);
-        let heads = batch.heads.iter().zip(logits);
-        heads
-            .map(|(head, logits)| set.targets_of(*head).loss(logits, &input.sequences, &batch.rows))
-            .collect()
+        self.forward(&input, &batch.heads, dropout)
+    }
+
+    fn targets(data: &Vec<TaskSet>, batch: &Batch) -> Vec<BatchTargets> {
+        let set = &data[batch.set];
+        let lengths = batch.rows.iter().map(|row| set.encodings[*row].input_ids.len());
+        let sequences = Sequences::from_lengths(&lengths.collect::<Vec<_>>());
+        let of = |head: &usize| set.targets_of(*head).of_batch(&batch.rows, &sequences);
+        batch.heads.iter().map(of).collect()
     }
 
     fn objective(&self, head: usize, loss: Tensor<1>) -> Tensor<1> {

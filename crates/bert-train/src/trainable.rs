@@ -1,14 +1,15 @@
 //! What the training loop asks of a model.
 
 use bert_core::{Bert, EncoderInput, NamedTensor};
-use bert_heads::{CrossEntropy, SequenceClassifier, TokenClassifier};
-use bert_kernels::random::Key;
+use bert_heads::{SequenceClassifier, TokenClassifier};
+use bert_kernels::{Sequences, random::Key};
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
 
 use crate::{
+    batch_targets::BatchTargets,
     data_set::{DataSet, TaggedSet, WordTags},
     evaluate::{evaluate, evaluate_tags},
     metrics::Metrics,
@@ -27,7 +28,22 @@ pub trait Trainable: Module + Sync {
     /// The data sets that batches are taken from; batches name them by their place.
     fn sets(data: &Self::Data) -> Vec<TrainingSet>;
 
-    /// The mean loss of a batch for each of the batch's heads.
+    /// What each of the batch's heads says of it, before any probability.
+    ///
+    /// # Shapes
+    /// output: `[rows, outputs]` each, `[tokens, outputs]` where every token is answered
+    fn logits(
+        &self,
+        data: &Self::Data,
+        batch: &Batch,
+        device: &Device,
+        dropout: Option<Key>,
+    ) -> Vec<Tensor<2>>;
+
+    /// What each of the batch's heads is to answer.
+    fn targets(data: &Self::Data, batch: &Batch) -> Vec<BatchTargets>;
+
+    /// The mean loss of a batch for each of the batch's heads, as it is without regularisation.
     ///
     /// # Shapes
     /// output: `[1]` each
@@ -37,7 +53,11 @@ pub trait Trainable: Module + Sync {
         batch: &Batch,
         device: &Device,
         dropout: Option<Key>,
-    ) -> Vec<Tensor<1>>;
+    ) -> Vec<Tensor<1>> {
+        let logits = self.logits(data, batch, device, dropout);
+        let heads = Self::targets(data, batch).into_iter().zip(logits);
+        heads.map(|(targets, logits)| targets.loss(logits, 0.0)).collect()
+    }
 
     /// What is made small in place of a head's loss.
     fn objective(&self, _head: usize, loss: Tensor<1>) -> Tensor<1> {
@@ -78,14 +98,14 @@ impl Trainable for SequenceClassifier {
         vec![TrainingSet::of_one_head(data.lengths())]
     }
 
-    fn losses(
+    fn logits(
         &self,
         data: &DataSet,
         batch: &Batch,
         device: &Device,
         dropout: Option<Key>,
-    ) -> Vec<Tensor<1>> {
-        let logits = match &data.states {
+    ) -> Vec<Tensor<2>> {
+        vec![match &data.states {
             Some(states) => {
                 let (states, documents) = states.batch(&batch.rows, device);
                 self.forward_states(states, &documents, dropout)
@@ -94,9 +114,12 @@ impl Trainable for SequenceClassifier {
                 let input = EncoderInput::new(data.encodings_of(&batch.rows), device);
                 self.forward(&input, dropout)
             }
-        };
-        let labels: Vec<Option<u32>> = batch.rows.iter().map(|row| data.labels[*row]).collect();
-        vec![CrossEntropy::default().forward(logits, &labels)]
+        }]
+    }
+
+    fn targets(data: &DataSet, batch: &Batch) -> Vec<BatchTargets> {
+        let labels = batch.rows.iter().map(|row| data.labels[*row]);
+        vec![BatchTargets::Classes(labels.collect())]
     }
 
     fn encoder(&self) -> &Bert {
@@ -136,17 +159,22 @@ impl Trainable for TokenClassifier {
         vec![TrainingSet::of_one_head(data.lengths())]
     }
 
-    fn losses(
+    fn logits(
         &self,
         data: &DataSet<WordTags>,
         batch: &Batch,
         device: &Device,
         dropout: Option<Key>,
-    ) -> Vec<Tensor<1>> {
+    ) -> Vec<Tensor<2>> {
         let input = EncoderInput::new(data.encodings_of(&batch.rows), device);
+        vec![self.forward(&input, dropout)]
+    }
+
+    fn targets(data: &DataSet<WordTags>, batch: &Batch) -> Vec<BatchTargets> {
+        let lengths = data.encodings_of(&batch.rows).map(|encoding| encoding.input_ids.len());
+        let sequences = Sequences::from_lengths(&lengths.collect::<Vec<_>>());
         let tags = batch.rows.iter().map(|row| &data.labels[*row]);
-        let targets = WordTags::of_tokens(tags, &input.sequences);
-        vec![CrossEntropy::default().forward(self.forward(&input, dropout), &targets)]
+        vec![BatchTargets::Classes(WordTags::of_tokens(tags, &sequences))]
     }
 
     fn encoder(&self) -> &Bert {

@@ -124,7 +124,7 @@ fn span_cross_entropy_is_that_of_pytorch() {
             [-2.0, 0.75],
             [0.5, 2.5],
         ],
-        |x| SpanCrossEntropy.forward(x, &sequences, &spans),
+        |x| SpanCrossEntropy::default().forward(x, &sequences, &spans),
         0.692_974_2,
         [
             [0.043_341_115, 0.014_994_446],
@@ -156,7 +156,7 @@ fn padding_takes_no_part_in_span_cross_entropy() {
         let input = EncoderInput::from_padded(ids, types, mask);
         let logits = TensorData::new(logits.clone(), [start.len(), 2]);
         let logits = Tensor::from_data(logits, &device);
-        let loss = SpanCrossEntropy.forward(logits, &input.sequences, &spans);
+        let loss = SpanCrossEntropy::default().forward(logits, &input.sequences, &spans);
         assert_close(name, &host(loss), &[expected], 2e-5);
     }
 }
@@ -172,7 +172,11 @@ fn batches_without_targets_give_zero_and_no_gradient() {
         (
             2,
             Box::new(|x| {
-                SpanCrossEntropy.forward(x, &Sequences::from_lengths(&[2, 1]), &[None; 2])
+                SpanCrossEntropy::default().forward(
+                    x,
+                    &Sequences::from_lengths(&[2, 1]),
+                    &[None; 2],
+                )
             }),
         ),
     ];
@@ -213,5 +217,9 @@ fn a_label_beyond_the_classes_panics() {
 #[test]
 #[should_panic(expected = "span cross-entropy: the span 1 to 2 lies beyond its 2 tokens")]
 fn a_span_beyond_its_text_panics() {
-    SpanCrossEntropy.forward(ones(5, 2), &Sequences::from_lengths(&[2, 3]), &[Some((1, 2)), None]);
+    SpanCrossEntropy::default().forward(
+        ones(5, 2),
+        &Sequences::from_lengths(&[2, 3]),
+        &[Some((1, 2)), None],
+    );
 }

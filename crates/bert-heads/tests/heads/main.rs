@@ -10,4 +10,5 @@ mod multi_task;
 mod pooling;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;
+mod regularised_losses;
 mod task_embedding;

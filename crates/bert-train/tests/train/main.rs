@@ -7,6 +7,7 @@ mod long;
 mod multi_task;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;
+mod regularisation;
 mod resuming;
 mod runs;
 mod steps;

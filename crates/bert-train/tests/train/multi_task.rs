@@ -74,7 +74,7 @@ pub fn config(tasks: Vec<(&str, TaskTable)>) -> MultiTaskConfig {
 }
 
 /// Files of every kind in `dir`, and a task for each.
-fn every_kind(dir: &Path) -> MultiTaskConfig {
+pub fn every_kind(dir: &Path) -> MultiTaskConfig {
     let mut random = Stream::new(1, Purpose::Sample, 0);
     let mut rows = "sentence\tother\tmood\tstars\tscore\ttopics\ttags\n".to_owned();
     let mut questions = vec![];

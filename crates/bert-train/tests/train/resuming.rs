@@ -9,8 +9,8 @@ use std::{
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::random::{Purpose, Stream};
 use bert_train::{
-    Balance, Baselines, Control, Error, Every, Freeze, MultiTaskConfig, Observer, RunConfig,
-    Sampling, StepReport, StepSize, TrainEmbeddings, resume, run, run_tasks,
+    Balance, Baselines, Control, Error, Every, Freeze, MultiTaskConfig, Observer, Regularisation,
+    RunConfig, Sampling, StepReport, StepSize, TrainEmbeddings, resume, run, run_tasks,
 };
 use burn::tensor::Device;
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -18,8 +18,9 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    multi_task::opposites,
+    multi_task::{every_kind, opposites},
     reference::{cpu_devices, devices},
+    regularisation::with_dropout,
     runs::files,
 };
 
@@ -136,6 +137,26 @@ fn a_run_with_everything_resumes_to_the_bit() {
         ..Control::default()
     };
     assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
+}
+
+/// What regularises a run, of one task and of several of every kind.
+#[test]
+fn a_regularised_run_resumes_to_the_bit() {
+    let (name, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let regularisation = Regularisation { label_smoothing: 0.1, r_drop: 1.0 };
+    let mut config = files(dir.path(), 30, PoolingKind::Adaptive);
+    config.model = with_dropout(dir.path(), 0.1);
+    let model = config.model.clone();
+    (config.recipe.epochs, config.recipe.regularisation) = (2, regularisation);
+    assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
+
+    let mut config = MultiTaskConfig { model, ..every_kind(dir.path()) };
+    (config.recipe.epochs, config.recipe.regularisation) = (2, regularisation);
+    (config.recipe.batch_size, config.mixing.step_size) = (32, StepSize::All);
+    assert_resumes(name, &device, |out, stop| {
+        run_tasks(&config, out, false, &Baselines::None, &device, stop).map(drop)
+    });
 }
 
 /// Hidden states of a frozen encoder are kept in memory, and made again.
