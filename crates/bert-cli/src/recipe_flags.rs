@@ -33,6 +33,10 @@ pub struct RecipeFlags {
     /// as long [default: 0]
     #[arg(long, value_name = "ALPHA")]
     r_drop: Option<f64>,
+    /// Adversarial training: how far the words of each text are moved the way its loss grows fastest, for a second pass; a
+    /// step takes twice as long; 1 is usual [default: 0]
+    #[arg(long, value_name = "EPSILON")]
+    fgm: Option<f64>,
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -48,6 +52,7 @@ impl RecipeFlags {
         let regularisation = &mut recipe.regularisation;
         set(&mut regularisation.label_smoothing, &self.label_smoothing);
         set(&mut regularisation.r_drop, &self.r_drop);
+        set(&mut regularisation.fgm, &self.fgm);
         recipe.head_learning_rate = self.head_lr.or(recipe.head_learning_rate);
         recipe.pooling_learning_rate = self.pooling_lr.or(recipe.pooling_learning_rate);
         recipe.task_embedding_learning_rate =

@@ -4,7 +4,7 @@ use bert_kernels::{Dropout, embedding, random::Key};
 use burn::{
     module::{Module, Param},
     nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig},
-    tensor::{Device, Tensor},
+    tensor::{Device, Int, Tensor},
 };
 
 use crate::{config::BertConfig, dropout::Site, input::EncoderInput, layer::normalise};
@@ -43,12 +43,21 @@ impl Embeddings {
         }
     }
 
-    /// The word embeddings alone.
+    /// The word embeddings alone, moved by the input's shift where it has one.
     ///
     /// # Shapes
     /// output: `[tokens, hidden_size]`
     pub fn words(&self, input: &EncoderInput) -> Tensor<2> {
-        let (table, ids) = (self.word_embeddings.weight.val(), input.input_ids.clone());
+        let words = self.rows(input.input_ids.clone());
+        match &input.shift {
+            Some(shift) => words + shift.clone(),
+            None => words,
+        }
+    }
+
+    /// The rows of some words.
+    fn rows(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        let table = self.word_embeddings.weight.val();
         let Some(new) = &self.new_word_embeddings else { return embedding(table, ids) };
         // Both tables are asked for every token, row 0 standing in for the other's; its gradient is 0.
         let first = table.dims()[0] as i64;

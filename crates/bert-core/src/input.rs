@@ -18,6 +18,8 @@ pub struct EncoderInput {
     pub sequences: Sequences,
     /// Which texts the sequences make.
     pub documents: Documents,
+    /// What is added to the word embeddings, `[tokens, hidden_size]`, before anything else is done to them.
+    pub shift: Option<Tensor<2>>,
 }
 
 impl EncoderInput {
@@ -43,7 +45,16 @@ impl EncoderInput {
             position_ids: ints(positions),
             sequences: Sequences::from_lengths(&lengths),
             documents: Documents::of_encodings(encodings),
+            shift: None,
         }
+    }
+
+    /// The same with something that is added to the word embeddings.
+    ///
+    /// # Shapes
+    /// `shift`: `[tokens, hidden_size]`
+    pub fn with_shift(self, shift: Option<Tensor<2>>) -> Self {
+        Self { shift, ..self }
     }
 
     /// Packs a padded batch: what `attention_mask` hides is left out, and can change no result.
@@ -88,6 +99,7 @@ impl EncoderInput {
             position_ids: positions,
             documents: Documents::of_sequences(&sequences),
             sequences,
+            shift: None,
         }
     }
 }

@@ -22,7 +22,7 @@ use bert_kernels::{
     random::{Purpose, Stream},
     set_precision,
 };
-use bert_train::{Combine, Optimizer, Recipe, learning_rates, train_step};
+use bert_train::{Combine, Optimizer, PartLoss, Recipe, learning_rates, train_step};
 use burn::{
     module::Module,
     tensor::{Device, Int, Tensor},
@@ -162,6 +162,7 @@ fn input(config: &BertConfig, lengths: &[usize], device: &Device) -> EncoderInpu
         position_ids: ints(&positions),
         documents: Documents::of_sequences(&sequences),
         sequences,
+        shift: None,
     }
 }
 
@@ -184,7 +185,8 @@ fn train(
         let key = pass_key(0, step as u32, 0, 0);
         let rates = learning_rates(&recipe, 1.0);
         let loss = |model: &SequenceClassifier, (): &()| {
-            CrossEntropy::default().forward(model.forward(&input, Some(key)), &labels).into()
+            let loss = CrossEntropy::default().forward(model.forward(&input, Some(key)), &labels);
+            PartLoss::from(loss).gradients(model)
         };
         let step = train_step(model, &mut optimizer, &device, &[()], loss, Combine::Sum, rates);
         wait(&device);

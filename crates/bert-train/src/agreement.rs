@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     gradients::{Gram, gram},
     sampler::{Batch, Sampler, TrainingSet},
-    step::{PartLoss, parameters_of, part_gradients},
+    step::{PartLoss, parameters_of},
     trainable::Trainable,
 };
 
@@ -47,7 +47,7 @@ impl Agreement {
         let gram = on_workers(device, || {
             let gradients = batches.iter().map(|batch| {
                 let loss = model.losses(data, batch, device, None).swap_remove(0);
-                part_gradients(model, PartLoss::from(loss)).1
+                PartLoss::from(loss).gradients(model).gradients
             });
             let gradients: Option<Vec<_>> = gradients.collect();
             gradients.map(|gradients| gram(model, &gradients, &parameters_of(model.encoder())))

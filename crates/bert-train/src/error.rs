@@ -560,9 +560,10 @@ pub enum Error {
         /// What the data holds.
         holds: &'static str,
     },
-    /// Something that is trained through an encoder that is frozen.
+    /// Something that needs gradients through an encoder that is frozen.
     #[error(
-        "{key} is trained through the encoder, which freeze = \"encoder\" keeps as it is: leave one of them out"
+        "{key} needs gradients that go back through the encoder, which freeze = \"encoder\" runs only once: leave one of them \
+         out"
     )]
     FrozenInput {
         /// The key.

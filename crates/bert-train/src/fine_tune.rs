@@ -135,15 +135,22 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             let rates = learning_rates(recipe, factor);
             let weights = mixer.weights();
             let numbered: Vec<(usize, &Batch)> = parts.iter().enumerate().collect();
-            let loss = |model: &M, (number, batch): &(usize, &Batch)| {
-                let key = |pass| pass_key(recipe.seed, state.step as u32, *number as u32, pass);
-                let (weights, regularisation) = (&weights, &recipe.regularisation);
-                Part { data: train, batch, weights, regularisation, device: &device }
-                    .loss(model, key)
+            let gradients = |model: &M, (number, batch): &(usize, &Batch)| {
+                let part = Part {
+                    data: train,
+                    batch,
+                    lengths: &mixer.sampler.sets()[batch.set].lengths,
+                    weights: &weights,
+                    regularisation: &recipe.regularisation,
+                    device: &device,
+                };
+                let (step, number) = (state.step as u32, *number as u32);
+                part.gradients(model, |pass| pass_key(recipe.seed, step, number, pass))
             };
             let shared = mixer.shared(&model);
             let combine = mixer.combine(&shared, state.step);
-            let taken = train_step(model, &mut optimizer, &device, &numbered, loss, combine, rates);
+            let taken =
+                train_step(model, &mut optimizer, &device, &numbered, gradients, combine, rates);
             let Step { model: moved, losses, grad_norm, gram } = taken;
             model = moved;
             let values = losses.iter().flatten().map(|loss| ("loss", *loss));

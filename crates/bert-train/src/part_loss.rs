@@ -3,23 +3,59 @@
 use bert_kernels::random::Key;
 use burn::tensor::{Device, Tensor};
 
-use crate::{regularisation::Regularisation, sampler::Batch, step::PartLoss, trainable::Trainable};
+use crate::{
+    batch_targets::BatchTargets,
+    fgm::adverse_shift,
+    gradients::add,
+    regularisation::Regularisation,
+    sampler::Batch,
+    step::{PartGradients, PartLoss, part_gradients},
+    trainable::{Pass, Trainable},
+};
 
 /// A batch of a step, and how its losses count.
 pub(crate) struct Part<'a, M: Trainable> {
     pub(crate) data: &'a M::Data,
     pub(crate) batch: &'a Batch,
+    /// The tokens of each row of the batch's data set.
+    pub(crate) lengths: &'a [usize],
     /// What each head's loss is multiplied with.
     pub(crate) weights: &'a [f64],
     pub(crate) regularisation: &'a Regularisation,
     pub(crate) device: &'a Device,
 }
 
+/// The passes through the model before those over texts that were moved; R-Drop has a second one of each.
+const ADVERSE: u32 = 2;
+
 impl<M: Trainable> Part<'_, M> {
-    /// The losses of the batch, and the sum of its heads' objectives by weight; `dropout` gives the key of each pass through
-    /// the model, counted from 0.
-    pub(crate) fn loss(&self, model: &M, dropout: impl Fn(u32) -> Key) -> PartLoss {
-        let losses = self.losses(model, dropout);
+    /// The losses of the batch, and their gradients; `dropout` gives the key of each pass through the model, counted from 0.
+    ///
+    /// With FGM, the gradients on the same texts with words that were moved are added.
+    pub(crate) fn gradients(&self, model: &M, dropout: impl Fn(u32) -> Key) -> PartGradients {
+        let epsilon = self.regularisation.fgm;
+        if epsilon == 0.0 {
+            return self.loss(model, None, dropout).gradients(model);
+        }
+        let lengths: Vec<usize> = self.batch.rows.iter().map(|row| self.lengths[*row]).collect();
+        let hidden_size = model.encoder().embeddings.word_embeddings.weight.shape()[1];
+        let zero = Tensor::zeros([lengths.iter().sum(), hidden_size], self.device).require_grad();
+        let loss = self.loss(model, Some(zero.clone()), &dropout);
+        let (mut sum, slope) = part_gradients(model, loss, Some(&zero));
+        if let (Some(gradients), Some(slope)) = (&mut sum.gradients, slope) {
+            let shift = Tensor::from_inner(adverse_shift(slope, &lengths, epsilon));
+            let loss = self.loss(model, Some(shift), |pass| dropout(ADVERSE + pass));
+            match loss.gradients(model).gradients {
+                Some(adverse) => add(model, gradients, adverse, |_| 1.0),
+                None => sum.gradients = None,
+            }
+        }
+        sum
+    }
+
+    /// The losses of the batch, and the sum of its heads' objectives by weight.
+    fn loss(&self, model: &M, shift: Option<Tensor<2>>, dropout: impl Fn(u32) -> Key) -> PartLoss {
+        let losses = self.losses(model, shift, dropout);
         let objectives = self.batch.heads.iter().zip(&losses).map(|(head, loss)| {
             let objective = model.objective(*head, loss.clone());
             let weight = self.weights[*head];
@@ -30,17 +66,25 @@ impl<M: Trainable> Part<'_, M> {
         PartLoss { objective, losses }
     }
 
-    fn losses(&self, model: &M, dropout: impl Fn(u32) -> Key) -> Vec<Tensor<1>> {
+    fn losses(
+        &self,
+        model: &M,
+        shift: Option<Tensor<2>>,
+        dropout: impl Fn(u32) -> Key,
+    ) -> Vec<Tensor<1>> {
         let Regularisation { label_smoothing, r_drop, .. } = *self.regularisation;
-        let pass = |number| model.logits(self.data, self.batch, self.device, Some(dropout(number)));
+        let logits = |number| {
+            let pass = Pass { dropout: Some(dropout(number)), shift: shift.clone() };
+            model.logits(self.data, self.batch, self.device, pass)
+        };
         let targets = M::targets(self.data, self.batch);
-        let one = pass(0).into_iter();
+        let one = logits(0).into_iter();
         if r_drop == 0.0 {
             let heads = targets.iter().zip(one);
             return heads.map(|(targets, logits)| targets.loss(logits, label_smoothing)).collect();
         }
-        let heads = targets.iter().zip(one.zip(pass(1)));
-        let loss = |(targets, (one, other)): (&crate::BatchTargets, (Tensor<2>, Tensor<2>))| {
+        let heads = targets.iter().zip(one.zip(logits(1)));
+        let loss = |(targets, (one, other)): (&BatchTargets, (Tensor<2>, Tensor<2>))| {
             let loss = |logits: &Tensor<2>| targets.loss(logits.clone(), label_smoothing);
             (loss(&one) + loss(&other)) * 0.5 + targets.divergence(one, other) * r_drop
         };

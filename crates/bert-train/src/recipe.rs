@@ -93,6 +93,7 @@ impl Recipe {
         "seed",
         "label_smoothing",
         "r_drop",
+        "fgm",
         "checkpoint_every",
         "keep_checkpoints",
         "eval_every",

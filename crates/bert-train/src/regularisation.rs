@@ -33,6 +33,13 @@ pub struct Regularisation {
     /// <https://github.com/dropreg/R-Drop/blob/f3ebc0cd4b19e7c059d4f616487fa46c656c1956/README.md>.
     #[serde(skip_serializing_if = "is_zero")]
     pub r_drop: f64,
+    /// How far the words of each text are moved, all tokens together, the way that makes its loss grow fastest; from 0. The
+    /// gradients of the loss there are added to those of the loss without, from passes that drop something of their own.
+    ///
+    /// # Source
+    /// The fast gradient method: Miyato, Dai, Goodfellow (arXiv:1605.07725), section 3.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub fgm: f64,
 }
 
 impl Regularisation {
@@ -44,8 +51,10 @@ impl Regularisation {
             let expected = "a share from 0, less than 1";
             return refuse("label-smoothing", self.label_smoothing, expected);
         }
-        if !(self.r_drop >= 0.0 && self.r_drop.is_finite()) {
-            return refuse("r-drop", self.r_drop, "a number from 0");
+        for (key, value) in [("r-drop", self.r_drop), ("fgm", self.fgm)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return refuse(key, value, "a number from 0");
+            }
         }
         Ok(())
     }
@@ -61,6 +70,9 @@ impl Regularisation {
         let dropout = if is_frozen { 0.0 } else { encoder }.max(config.head_dropout());
         if self.r_drop > 0.0 && dropout == 0.0 {
             return Err(Error::NothingDropped { path: dir.join("config.json") });
+        }
+        if self.fgm > 0.0 && is_frozen {
+            return Err(Error::FrozenInput { key: "fgm" });
         }
         Ok(())
     }
@@ -89,9 +101,9 @@ mod tests {
     #[test]
     fn what_is_off_is_not_written() {
         assert_eq!(toml::to_string(&Regularisation::default()).unwrap(), "");
-        let all = "label_smoothing = 0.1\nr_drop = 1.0\n";
+        let all = "label_smoothing = 0.1\nr_drop = 1.0\nfgm = 2.0\n";
         let read: Regularisation = toml::from_str(all).unwrap();
-        assert_eq!(read, Regularisation { label_smoothing: 0.1, r_drop: 1.0 });
+        assert_eq!(read, Regularisation { label_smoothing: 0.1, r_drop: 1.0, fgm: 2.0 });
         assert_eq!(toml::to_string(&read).unwrap(), all);
         let keys: toml::Table = toml::from_str(all).unwrap();
         assert!(keys.keys().all(|key| crate::Recipe::KEYS.contains(&key.as_str())));
@@ -106,6 +118,7 @@ mod tests {
             (Regularisation { label_smoothing: -0.1, ..none }, "label-smoothing must be a share"),
             (Regularisation { label_smoothing: f64::NAN, ..none }, "label-smoothing must be a"),
             (Regularisation { r_drop: -1.0, ..none }, "r-drop must be a number from 0, got -1"),
+            (Regularisation { fgm: -0.5, ..none }, "fgm must be a number from 0, got -0.5"),
             (Regularisation { r_drop: f64::INFINITY, ..none }, "r-drop must be a number from 0"),
         ] {
             let error = wrong.check().unwrap_err();
@@ -134,6 +147,10 @@ mod tests {
             let error = check(&config, is_frozen).unwrap_err();
             assert!(error.contains("config.json") && error.contains("leave r-drop out"), "{error}");
         }
+        let fgm = Regularisation { fgm: 1.0, ..Regularisation::default() };
+        fgm.check_model(&BertConfig::default(), Path::new("base"), false).unwrap();
+        let error = fgm.check_model(&BertConfig::default(), Path::new("base"), true).unwrap_err();
+        assert!(error.is_bad_input() && error.to_string().starts_with("fgm "), "{error}");
         let none = Regularisation::default();
         none.check_model(&of(0.0, 0.0, 0.0), Path::new("base"), false).unwrap();
 

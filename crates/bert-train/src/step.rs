@@ -25,6 +25,25 @@ pub struct PartLoss {
     pub losses: Vec<Tensor<1>>,
 }
 
+/// What going back from the losses of a part gave.
+#[derive(Debug)]
+pub struct PartGradients {
+    /// What is reported.
+    pub losses: Vec<f64>,
+    /// The gradients of what is made small; none where a loss is no finite number.
+    pub gradients: Option<GradientsParams>,
+}
+
+impl PartLoss {
+    /// Goes back to the parameters of `model`.
+    ///
+    /// # Panics
+    /// When the losses are not on a device with autodiff.
+    pub fn gradients<M: Module>(self, model: &M) -> PartGradients {
+        part_gradients(model, self, None).0
+    }
+}
+
 impl From<Tensor<1>> for PartLoss {
     fn from(loss: Tensor<1>) -> Self {
         Self { objective: loss.clone(), losses: vec![loss] }
@@ -65,26 +84,26 @@ pub fn train_step<M: Module, P: Sync>(
     optimizer: &mut Optimizer,
     device: &Device,
     parts: &[P],
-    loss: impl Fn(&M, &P) -> PartLoss + Send,
+    gradients: impl Fn(&M, &P) -> PartGradients + Send,
     combine: Combine,
     rates: ModuleLearningRate,
 ) -> Step<M> {
     on_workers(device, move || {
-        let (mut losses, mut gradients) = (vec![], vec![]);
+        let (mut losses, mut all) = (vec![], vec![]);
         for part in parts {
-            let (values, of_part) = part_gradients(&model, loss(&model, part));
-            losses.push(values);
-            let Some(of_part) = of_part else {
+            let of_part = gradients(&model, part);
+            losses.push(of_part.losses);
+            let Some(of_part) = of_part.gradients else {
                 return Step { model, losses, grad_norm: f64::NAN, gram: None };
             };
-            match (&combine, gradients.last_mut()) {
+            match (&combine, all.last_mut()) {
                 (Combine::Sum, Some(sum)) => add(&model, sum, of_part, |_| 1.0),
-                _ => gradients.push(of_part),
+                _ => all.push(of_part),
             }
         }
-        let (mut factors, mut measured) = (vec![1.0; gradients.len()], None);
+        let (mut factors, mut measured) = (vec![1.0; all.len()], None);
         if let Combine::Measure(shared) | Combine::Project(shared, _) = &combine {
-            measured = Some(gram(&model, &gradients, shared));
+            measured = Some(gram(&model, &all, shared));
         }
         let shared = match (combine, &measured) {
             (Combine::Project(shared, mut order), Some(gram)) => {
@@ -94,7 +113,7 @@ pub fn train_step<M: Module, P: Sync>(
             _ => None,
         };
         let mut sum = GradientsParams::new();
-        for (gradients, factor) in gradients.into_iter().zip(factors) {
+        for (gradients, factor) in all.into_iter().zip(factors) {
             let is_shared = |id: &ParamId| shared.is_some_and(|shared| shared.contains(id));
             add(&model, &mut sum, gradients, |id| if is_shared(id) { factor } else { 1.0 });
         }
@@ -103,19 +122,26 @@ pub fn train_step<M: Module, P: Sync>(
     })
 }
 
-/// The reported losses of a part, and its gradients where the losses are finite.
+/// The reported losses of a part, and its gradients where the losses are finite; also that at `leaf`, a tensor that the losses
+/// hang on beside the parameters.
 pub(crate) fn part_gradients<M: Module>(
     model: &M,
     part: PartLoss,
-) -> (Vec<f64>, Option<GradientsParams>) {
+    leaf: Option<&Tensor<2>>,
+) -> (PartGradients, Option<Tensor<2>>) {
     let PartLoss { objective, losses } = part;
     let mut values = losses;
     values.push(objective.clone());
     let mut values: Vec<f64> = Tensor::cat(values, 0).into_data().iter::<f64>().collect();
     let is_finite = values.iter().all(|value| value.is_finite());
     values.pop();
-    let gradients = is_finite.then(|| GradientsParams::from_grads(objective.backward(), model));
-    (values, gradients)
+    if !is_finite {
+        return (PartGradients { losses: values, gradients: None }, None);
+    }
+    let gradients = objective.backward();
+    let at_leaf = leaf.and_then(|leaf| leaf.grad(&gradients));
+    let gradients = Some(GradientsParams::from_grads(gradients, model));
+    (PartGradients { losses: values, gradients }, at_leaf)
 }
 
 /// The parameters of a module, frozen ones among them.

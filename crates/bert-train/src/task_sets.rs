@@ -2,7 +2,7 @@
 
 use bert_core::{Bert, EncoderInput, Encoding, NamedTensor};
 use bert_heads::MultiTask;
-use bert_kernels::{Sequences, random::Key};
+use bert_kernels::Sequences;
 use burn::tensor::{Device, Tensor};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     metrics::{Metrics, TaskMetrics, TasksMetrics},
     sampler::{Batch, TrainingSet},
     targets::Targets,
-    trainable::Trainable,
+    trainable::{Pass, Trainable},
 };
 
 /// Texts with what one task or several are to answer.
@@ -140,11 +140,11 @@ impl Trainable for MultiTask {
         data: &Vec<TaskSet>,
         batch: &Batch,
         device: &Device,
-        dropout: Option<Key>,
+        Pass { dropout, shift }: Pass,
     ) -> Vec<Tensor<2>> {
         let set = &data[batch.set];
         let input = EncoderInput::new(batch.rows.iter().map(|row| &set.encodings[*row]), device);
-        self.forward(&input, &batch.heads, dropout)
+        self.forward(&input.with_shift(shift), &batch.heads, dropout)
     }
 
     fn targets(data: &Vec<TaskSet>, batch: &Batch) -> Vec<BatchTargets> {

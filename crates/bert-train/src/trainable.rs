@@ -16,6 +16,21 @@ use crate::{
     sampler::{Batch, TrainingSet},
 };
 
+/// One pass of a batch through a model.
+#[derive(Debug, Clone, Default)]
+pub struct Pass {
+    /// The key of what is dropped; without it, nothing is.
+    pub dropout: Option<Key>,
+    /// What is added to the word embeddings, `[tokens, hidden_size]`; hidden states that are kept take no notice of it.
+    pub shift: Option<Tensor<2>>,
+}
+
+impl From<Option<Key>> for Pass {
+    fn from(dropout: Option<Key>) -> Self {
+        Self { dropout, shift: None }
+    }
+}
+
 /// A model with its losses and its evaluation: all that [`fine_tune`](crate::fine_tune) knows of it.
 ///
 /// A model has one head or several, each with a loss of its own; they are counted from 0.
@@ -37,7 +52,7 @@ pub trait Trainable: Module + Sync {
         data: &Self::Data,
         batch: &Batch,
         device: &Device,
-        dropout: Option<Key>,
+        pass: Pass,
     ) -> Vec<Tensor<2>>;
 
     /// What each of the batch's heads is to answer.
@@ -54,7 +69,7 @@ pub trait Trainable: Module + Sync {
         device: &Device,
         dropout: Option<Key>,
     ) -> Vec<Tensor<1>> {
-        let logits = self.logits(data, batch, device, dropout);
+        let logits = self.logits(data, batch, device, dropout.into());
         let heads = Self::targets(data, batch).into_iter().zip(logits);
         heads.map(|(targets, logits)| targets.loss(logits, 0.0)).collect()
     }
@@ -103,7 +118,7 @@ impl Trainable for SequenceClassifier {
         data: &DataSet,
         batch: &Batch,
         device: &Device,
-        dropout: Option<Key>,
+        Pass { dropout, shift }: Pass,
     ) -> Vec<Tensor<2>> {
         vec![match &data.states {
             Some(states) => {
@@ -112,7 +127,7 @@ impl Trainable for SequenceClassifier {
             }
             None => {
                 let input = EncoderInput::new(data.encodings_of(&batch.rows), device);
-                self.forward(&input, dropout)
+                self.forward(&input.with_shift(shift), dropout)
             }
         }]
     }
@@ -164,10 +179,10 @@ impl Trainable for TokenClassifier {
         data: &DataSet<WordTags>,
         batch: &Batch,
         device: &Device,
-        dropout: Option<Key>,
+        Pass { dropout, shift }: Pass,
     ) -> Vec<Tensor<2>> {
         let input = EncoderInput::new(data.encodings_of(&batch.rows), device);
-        vec![self.forward(&input, dropout)]
+        vec![self.forward(&input.with_shift(shift), dropout)]
     }
 
     fn targets(data: &DataSet<WordTags>, batch: &Batch) -> Vec<BatchTargets> {

@@ -64,6 +64,7 @@ fn a_row_alone_is_the_row_in_the_batch() {
                 position_ids: cut(&all.position_ids),
                 documents: Documents::of_sequences(&sequences),
                 sequences,
+                shift: None,
             };
             let got = host(model.forward(&alone, None));
             let expected = host(together.clone().slice(range.clone()));
@@ -90,6 +91,7 @@ fn permuting_rows_permutes_results() {
             position_ids: permute(&all.position_ids),
             documents: Documents::of_sequences(&sequences),
             sequences,
+            shift: None,
         };
         let expected = model.forward(&all, None);
         let expected = order.map(|row| expected.clone().slice(ranges[row].clone())).to_vec();

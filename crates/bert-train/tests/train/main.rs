@@ -18,7 +18,7 @@ mod words;
 use bert_core::EncoderInput;
 use bert_heads::{CrossEntropy, PoolingKind, SequenceClassifier};
 use bert_train::{
-    Combine, Example, LabelMap, Optimizer, Settings, Step, TextClassifier, train_step,
+    Combine, Example, LabelMap, Optimizer, PartLoss, Settings, Step, TextClassifier, train_step,
 };
 use burn::{lr_scheduler::module_lr_scheduler::ModuleLearningRate, tensor::Device};
 
@@ -30,7 +30,8 @@ fn one_step(
     rates: ModuleLearningRate,
 ) -> Step<SequenceClassifier> {
     let loss = |model: &SequenceClassifier, (): &()| {
-        CrossEntropy::default().forward(model.forward(input, None), labels).into()
+        let loss = CrossEntropy::default().forward(model.forward(input, None), labels);
+        PartLoss::from(loss).gradients(model)
     };
     let device = input.input_ids.device();
     train_step(model, optimizer, &device, &[()], loss, Combine::Sum, rates)

@@ -1,24 +1,31 @@
-//! Label smoothing and R-Drop, in whole steps.
+//! Label smoothing, R-Drop and adversarial training, in whole steps.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
 };
 
-use bert_core::pass_key;
-use bert_heads::PoolingKind;
+use bert_core::{Encoding, NamedTensor, pass_key};
+use bert_heads::{PoolingKind, SequenceClassifier};
 use bert_train::{
-    Baselines, Batch, Control, DataSet, Error, LabelMap, MultiTaskConfig, Observer, Recipe,
-    Regularisation, RunConfig, Settings, StepReport, StepSize, TextClassifier, Trainable,
-    epoch_batches, fine_tune, run, run_tasks,
+    Baselines, Batch, Control, DataSet, EpochReport, Error, LabelMap, MultiTaskConfig, Observer,
+    Optimizer, Pass, Recipe, Regularisation, RunConfig, Settings, StepReport, StepSize,
+    TextClassifier, Trainable, epoch_batches, fine_tune, learning_rates, predict_logits, run,
+    run_tasks,
 };
+use burn::{
+    module::Module,
+    optim::GradientsParams,
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use serde_json::Value;
 
 use crate::{
     examples,
     multi_task::every_kind,
-    new_head,
-    reference::{devices, folder, host},
+    new_head, pretrained,
+    reference::{assert_close, devices, floats, folder, host, integers},
     runs::files,
 };
 
@@ -31,7 +38,7 @@ pub fn with_dropout(dir: &Path, rate: f64) -> PathBuf {
         fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
     let json = fs::read_to_string(from.join("config.json")).unwrap();
-    let mut json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let mut json: Value = serde_json::from_str(&json).unwrap();
     for key in ["hidden_dropout_prob", "attention_probs_dropout_prob"] {
         json[key] = rate.into();
     }
@@ -40,13 +47,27 @@ pub fn with_dropout(dir: &Path, rate: f64) -> PathBuf {
     to
 }
 
-/// What the steps of a run reported.
+fn dropping_classifier(base: &Path, device: &Device) -> TextClassifier {
+    let labels = |_: &[String]| LabelMap::of_model(&["bad".to_owned(), "good".to_owned()]);
+    let settings = Settings::new(PoolingKind::Mean, 16);
+    TextClassifier::from_checkpoint(base, labels, settings, 3, device).unwrap().0
+}
+
+/// What the steps of a run reported, and the weights that its last evaluation was of.
 #[derive(Default)]
-struct Steps(Vec<StepReport>);
+struct Steps(Vec<StepReport>, HashMap<String, Vec<f32>>);
 
 impl Observer for Steps {
     fn step(&mut self, report: &StepReport) {
         self.0.push(report.clone());
+    }
+    fn epoch(
+        &mut self,
+        _: &EpochReport,
+        parameters: &dyn Fn() -> Vec<NamedTensor>,
+    ) -> bert_train::Result<()> {
+        self.1 = parameters().into_iter().map(|tensor| (tensor.name, tensor.values)).collect();
+        Ok(())
     }
 }
 
@@ -66,12 +87,9 @@ fn the_loss_of_a_step_by_hand() {
     let dir = tempfile::tempdir().unwrap();
     let base = with_dropout(dir.path(), 0.2);
     for (name, device) in devices() {
-        let labels = |_: &[String]| LabelMap::of_model(&["bad".to_owned(), "good".to_owned()]);
-        let settings = Settings::new(PoolingKind::Mean, 16);
-        let (classifier, _) =
-            TextClassifier::from_checkpoint(&base, labels, settings, 3, &device).unwrap();
+        let classifier = dropping_classifier(&base, &device);
         let (train, _) = classifier.data_set(Path::new("none"), &examples(30), 16).unwrap();
-        let regularisation = Regularisation { label_smoothing: 0.2, r_drop: 3.0 };
+        let regularisation = Regularisation { label_smoothing: 0.2, r_drop: 3.0, fgm: 0.0 };
         let control = first_step();
         let recipe =
             Recipe { seed: 5, batch_size: 7, regularisation, control, ..Recipe::default() };
@@ -83,7 +101,7 @@ fn the_loss_of_a_step_by_hand() {
         let batch = Batch { set: 0, rows, heads: vec![0] };
         let pass = |number| -> Vec<Vec<f64>> {
             let key = Some(pass_key(5, 0, 0, number));
-            let logits = classifier.model.logits(&train, &batch, &device, key).remove(0);
+            let logits = classifier.model.logits(&train, &batch, &device, key.into()).remove(0);
             host(logits).chunks(2).map(softmax).collect()
         };
         let (one, other) = (pass(0), pass(1));
@@ -104,19 +122,145 @@ fn the_loss_of_a_step_by_hand() {
     }
 }
 
-/// The losses of each task of a run's first step, which has all of them.
+/// What `regularised_steps.py`, beside this file, gave.
+fn reference() -> Value {
+    serde_json::from_str(include_str!("regularised_steps.json")).unwrap()
+}
+
+/// The rows of the reference, as one batch of Hugging Face's classifier.
+fn reference_rows(reference: &Value) -> DataSet {
+    let encoding = |ids: &Value| {
+        let input_ids: Vec<u32> = integers(ids).into_iter().map(|id| id as u32).collect();
+        let length = input_ids.len();
+        Encoding {
+            input_ids,
+            token_type_ids: vec![0; length],
+            tokens: vec![String::new(); length],
+            offsets: vec![(0, 0); length],
+            word_ids: vec![None; length],
+            special_tokens_mask: vec![false; length],
+            truncated: false,
+            windows: vec![],
+        }
+    };
+    DataSet {
+        encodings: reference["rows"].as_array().unwrap().iter().map(encoding).collect(),
+        labels: integers(&reference["labels"]).iter().map(|label| Some(*label as u32)).collect(),
+        states: None,
+    }
+}
+
+/// Trains as `regularised_steps.py` does: losses, norms of gradients, and what the model says of the rows in the end.
+#[track_caller]
+fn assert_steps(regularisation: Regularisation, expected: &Value) {
+    let reference = reference();
+    let rows = reference_rows(&reference);
+    for (name, device) in devices() {
+        let steps = expected["steps"].as_array().unwrap();
+        let recipe = Recipe {
+            epochs: steps.len(),
+            learning_rate: reference["rate"].as_f64().unwrap(),
+            batch_size: rows.len(),
+            warmup_ratio: 0.0,
+            regularisation,
+            ..Recipe::default()
+        };
+        let mut seen = Steps::default();
+        let model = pretrained(&device).model;
+        fine_tune(model, &rows, &rows, &recipe, &device, &mut seen).unwrap();
+        for (got, expected) in seen.0.iter().zip(steps) {
+            let what = format!("{name}, step {}", got.step);
+            assert_close(&what, &[got.loss as f32], &floats(&expected["loss"]), 1e-4);
+            let norm = expected["grad_norm"].as_f64().unwrap();
+            assert!((got.grad_norm / norm - 1.0).abs() < 1e-3, "{what}: {} {norm}", got.grad_norm);
+        }
+        let model = pretrained(&device).model;
+        let model = model.set_parameters(|name, _| Ok(seen.1.get(name).cloned())).unwrap();
+        let logits = predict_logits(&model, &rows.encodings, rows.len(), &device);
+        assert_close(name, &logits.concat(), &floats(&expected["logits"]), 1e-3);
+    }
+}
+
+/// Six steps of adversarial training as PyTorch took them: same weights, same rows, no dropout.
+#[test]
+fn steps_of_fgm_are_those_of_pytorch() {
+    let expected = &reference()["fgm"];
+    let fgm = expected["epsilon"].as_f64().unwrap();
+    assert_steps(Regularisation { fgm, ..Regularisation::default() }, expected);
+}
+
+/// Passes 0 and 1 are over the texts as they are, 2 and 3 over those that were moved: their gradients, added by hand.
+#[test]
+fn each_pass_of_a_step_drops_something_else() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let classifier = dropping_classifier(&with_dropout(dir.path(), 0.2), &device);
+    let (train, _) = classifier.data_set(Path::new("none"), &examples(30), 16).unwrap();
+    for r_drop in [0.0, 0.5] {
+        let regularisation = Regularisation { r_drop, fgm: 3.0, ..Regularisation::default() };
+        let control = first_step();
+        let recipe =
+            Recipe { seed: 5, batch_size: 7, regularisation, control, ..Recipe::default() };
+        let mut steps = Steps::default();
+        let model = classifier.model.clone();
+        fine_tune(model, &train, &train, &recipe, &device, &mut steps).unwrap();
+
+        let device = device.clone().autodiff();
+        let model = classifier.model.clone().train();
+        let rows = epoch_batches(&train.lengths(), 7, 5, 0).remove(0);
+        let batch = Batch { set: 0, rows, heads: vec![0] };
+        let lengths: Vec<usize> = batch.rows.iter().map(|row| train.lengths()[*row]).collect();
+        let targets = SequenceClassifier::targets(&train, &batch).remove(0);
+        let loss = |shift: &Tensor<2>, first: u32| {
+            let logits = |number| {
+                let dropout = Some(pass_key(5, 0, 0, number));
+                let pass = Pass { dropout, shift: Some(shift.clone()) };
+                model.logits(&train, &batch, &device, pass).remove(0)
+            };
+            let one = logits(first);
+            if r_drop == 0.0 {
+                return targets.loss(one, 0.0);
+            }
+            let other = logits(first + 1);
+            let losses = targets.loss(one.clone(), 0.0) + targets.loss(other.clone(), 0.0);
+            losses / 2.0 + targets.divergence(one, other) * r_drop
+        };
+        let zero = Tensor::<2>::zeros([lengths.iter().sum(), 32], &device).require_grad();
+        let clean = loss(&zero, 0);
+        let gradients = clean.backward();
+        let mut slopes = host(zero.grad(&gradients).unwrap());
+        let mut left = slopes.as_mut_slice();
+        for length in &lengths {
+            let (text, rest) = left.split_at_mut(length * 32);
+            let norm = text.iter().map(|value| value * value).sum::<f32>().sqrt();
+            text.iter_mut().for_each(|value| *value *= 3.0 / norm);
+            left = rest;
+        }
+        let shift = Tensor::from_data(TensorData::new(slopes, zero.dims()), &device);
+        // One backward over both losses has the sum of their gradients.
+        let both = loss(&zero, 0) + loss(&shift, 2);
+        let gradients = GradientsParams::from_grads(both.backward(), &model);
+        let rates = learning_rates(&recipe, 0.0);
+        let (_, norm) = Optimizer::new(&recipe).step(model.clone(), gradients, rates);
+        let got = steps.0[0].grad_norm;
+        assert!((got / norm - 1.0).abs() < 1e-4, "{r_drop}: {got}, expected {norm}");
+    }
+}
+
+/// The losses of each task of a run's first step, which has all of them, and the norm of their gradients.
 fn first_losses(
     config: &MultiTaskConfig,
     out: &Path,
     change: Regularisation,
-) -> BTreeMap<usize, f64> {
+) -> (BTreeMap<usize, f64>, f64) {
     let (_, device) = devices().remove(0);
     let mut config = config.clone();
     (config.recipe.regularisation, config.recipe.control) = (change, first_step());
     config.mixing.step_size = StepSize::All;
     let mut steps = Steps::default();
     run_tasks(&config, out, true, &Baselines::None, &device, &mut steps).unwrap();
-    steps.0[0].losses.iter().copied().collect()
+    let step = &steps.0[0];
+    (step.losses.iter().copied().collect(), step.grad_norm)
 }
 
 /// R-Drop changes the loss of each kind of task, and smoothing that of each cross-entropy.
@@ -127,10 +271,14 @@ fn every_kind_of_task_is_regularised() {
     config.model = with_dropout(dir.path(), 0.1);
     let losses = |change| first_losses(&config, &dir.path().join("run"), change);
     let none = Regularisation::default();
-    let plain = losses(none);
+    let (plain, norm) = losses(none);
     assert_eq!(plain.len(), config.tasks.len());
-    let apart = losses(Regularisation { r_drop: 1e5, ..none });
-    let smoothed = losses(Regularisation { label_smoothing: 0.5, ..none });
+    let (apart, _) = losses(Regularisation { r_drop: 1e5, ..none });
+    let (smoothed, _) = losses(Regularisation { label_smoothing: 0.5, ..none });
+    // A loss is that of the texts as they are; nearby the slope is the same, and both count.
+    let (adverse, twice) = losses(Regularisation { fgm: 1e-6, ..none });
+    assert_eq!(adverse, plain);
+    assert!(twice > norm && twice < 2.5 * norm, "{twice}, {norm}");
     for (head, (name, task)) in config.tasks.iter().enumerate() {
         assert!(apart[&head] > plain[&head] + 1.0, "{name}: {apart:?}, without {plain:?}");
         let is_smoothed =
@@ -151,9 +299,13 @@ fn the_run_file_says_how_a_run_was_regularised() {
     let written = || fs::read_to_string(out.join("run.toml")).unwrap();
     run(&config, &out, false, &device, &mut ()).unwrap();
     assert!(!written().contains("label_smoothing") && !written().contains("r_drop"));
-    config.recipe.regularisation = Regularisation { label_smoothing: 0.25, r_drop: 0.5 };
+    config.recipe.regularisation = Regularisation { label_smoothing: 0.25, r_drop: 0.5, fgm: 0.75 };
     run(&config, &out, true, &device, &mut ()).unwrap();
-    assert!(written().contains("label_smoothing = 0.25\nr_drop = 0.5\n"), "{}", written());
+    assert!(
+        written().contains("label_smoothing = 0.25\nr_drop = 0.5\nfgm = 0.75\n"),
+        "{}",
+        written()
+    );
     assert_eq!(RunConfig::load(&out.join("run.toml"), toml::Table::new()).unwrap(), config);
 }
 
@@ -195,21 +347,19 @@ fn rows_without_a_label_do_not_count() {
     let batch = Batch { set: 0, rows: vec![4, 1, 7], heads: vec![0] };
     let logits = |set| {
         let head = new_head(PoolingKind::Mean, set, &device).model;
-        head.logits(&train, &batch, &device, None).remove(0)
+        head.logits(&train, &batch, &device, Pass::default()).remove(0)
     };
     let mut labels = train.labels.clone();
     labels[1] = None;
     let without = DataSet { labels, ..train.clone() };
     let (one, other) = (logits(0), logits(1));
     let of = |data: &DataSet, rows: &[usize]| {
-        let targets = bert_heads::SequenceClassifier::targets(
-            data,
-            &Batch { rows: rows.to_vec(), ..batch.clone() },
-        );
+        let targets =
+            SequenceClassifier::targets(data, &Batch { rows: rows.to_vec(), ..batch.clone() });
         targets.into_iter().next().unwrap()
     };
     let select = |places: &[i64]| {
-        let places = burn::tensor::Tensor::<1, burn::tensor::Int>::from_data(places, &device);
+        let places = Tensor::<1, Int>::from_data(places, &device);
         (one.clone().select(0, places.clone()), other.clone().select(0, places))
     };
     let (kept_one, kept_other) = select(&[0, 2]);

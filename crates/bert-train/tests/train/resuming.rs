@@ -144,7 +144,7 @@ fn a_run_with_everything_resumes_to_the_bit() {
 fn a_regularised_run_resumes_to_the_bit() {
     let (name, device) = devices().remove(0);
     let dir = tempfile::tempdir().unwrap();
-    let regularisation = Regularisation { label_smoothing: 0.1, r_drop: 1.0 };
+    let regularisation = Regularisation { label_smoothing: 0.1, r_drop: 1.0, fgm: 0.5 };
     let mut config = files(dir.path(), 30, PoolingKind::Adaptive);
     config.model = with_dropout(dir.path(), 0.1);
     let model = config.model.clone();
