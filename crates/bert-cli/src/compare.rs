@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bert_train::{Comparison, TrainedModel, compare};
+use bert_train::{Comparison, Measurement, ScoreChoice, Scoring, TrainedModel, compare};
 use clap::Args;
 
 use crate::{
@@ -21,6 +21,10 @@ Examples:
   # the same models on data that no run has seen
   bert compare runs/*/seed-* --data test.tsv
 
+  # by another score than the one that chose each run's best model; one task of several
+  bert compare runs/*/seed-* --metric f1_macro
+  bert compare together-* --task polarity --data test.tsv
+
 `bert train --pooling mean,adaptive --seeds 5 --out runs` trains such runs and ends with this comparison.";
 
 /// Say which of several trainings is better, and whether that is more than chance.
@@ -35,6 +39,12 @@ pub struct Compare {
     data: Option<PathBuf>,
     #[command(flatten)]
     columns: LabelledColumns,
+    /// Task of models of several to compare by [default: the mean over all]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// Score to compare by, such as f1_macro or loss [default: that by which the runs chose their best models]
+    #[arg(long, value_name = "NAME")]
+    metric: Option<String>,
     #[command(flatten)]
     running: Running,
     /// Print one line of JSON
@@ -45,21 +55,21 @@ pub struct Compare {
 impl Compare {
     /// Compares.
     pub fn run(self) -> Result<(), Failure> {
+        let score = ScoreChoice { task: self.task, metric: self.metric };
         let comparison = match &self.data {
-            None => compare(&self.runs, None)?,
+            None => compare(&self.runs, Scoring::Dev(&score))?,
             Some(data) => {
                 let device = self.running.device()?;
-                let score = |run: &Path| {
-                    TrainedModel::load(run, &device)?.score(
-                        data,
-                        self.columns.format,
-                        &|own| self.columns.or(own),
-                        self.running.max_length,
-                        self.running.batch_size,
-                        &device,
-                    )
+                let on = Measurement {
+                    path: data,
+                    format: self.columns.format,
+                    columns: &|own| self.columns.or(own),
+                    score,
+                    max_length: self.running.max_length,
+                    batch_size: self.running.batch_size,
                 };
-                compare(&self.runs, Some(&score))?
+                let score = |run: &Path| TrainedModel::load(run, &device)?.score(run, &on, &device);
+                compare(&self.runs, Scoring::Model(&score))?
             }
         };
         print(&comparison, self.json)

@@ -101,11 +101,7 @@ impl Predict {
                 let max_length = self.running.max_length.unwrap_or(tagger.settings.max_length);
                 let limit = tagger.settings.long.limit(max_length);
                 if let Some(path) = self.sentences() {
-                    let columns = Columns {
-                        tokens: self.texts.column.first().cloned(),
-                        ..Columns::default()
-                    };
-                    let sentences = Sentences::untagged(path, self.texts.format, &columns)?;
+                    let sentences = self.untagged(path)?;
                     return print_parts(sentences, &limit, PART, |sentences| {
                         let (taggings, cut) =
                             tagger.predict_sentences(sentences, max_length, batch_size, &device)?;
@@ -125,18 +121,35 @@ impl Predict {
             TrainedModel::MultiTask(tasker) => {
                 let max_length = self.running.max_length.unwrap_or(tasker.settings.max_length);
                 let limit = tasker.settings.long.limit(max_length);
-                let texts = match self.texts.column.len() {
-                    0 => tasker.texts(),
-                    given => given,
+                if let Some(path) = self.sentences() {
+                    let sentences = self.untagged(path)?;
+                    return print_parts(sentences, &limit, PART, |sentences| {
+                        let (answers, cut) =
+                            tasker.predict_sentences(sentences, max_length, batch_size, &device)?;
+                        let texts: Vec<String> =
+                            sentences.iter().map(|sentence| sentence.tokens.join(" ")).collect();
+                        let lines = texts.iter().zip(&answers);
+                        json_lines(
+                            lines.map(|(text, answers)| TaskLine { text, pair: None, answers }),
+                            cut,
+                        )
+                    });
+                }
+                let texts = match (self.texts.column.len(), &self.texts.input) {
+                    (0, Some(path)) => {
+                        tasker.texts_of_file(path, self.texts.format, self.texts.header)?
+                    }
+                    (given, _) => given,
                 };
                 self.texts(texts, &limit, PART, |examples| {
                     let (answers, cut) =
                         tasker.predict(examples, max_length, batch_size, &device)?;
-                    let line = |(example, answers)| {
-                        let Example { text, pair, .. }: &Example = example;
-                        TaskLine { text, pair: pair.as_deref(), answers }
-                    };
-                    json_lines(examples.iter().zip(&answers).map(line), cut)
+                    let lines = examples.iter().zip(&answers).map(|(example, answers)| TaskLine {
+                        text: &example.text,
+                        pair: example.pair.as_deref(),
+                        answers,
+                    });
+                    json_lines(lines, cut)
                 })
             }
         }
@@ -146,6 +159,12 @@ impl Predict {
     fn sentences(&self) -> Option<&Path> {
         let path = self.texts.input.as_deref()?;
         Sentences::are_in(path, self.texts.format, &Columns::default()).then_some(path)
+    }
+
+    /// The sentences of a file, whose words are in the first column that is given.
+    fn untagged(&self, path: &Path) -> Result<Sentences, Failure> {
+        let columns = Columns { tokens: self.texts.column.first().cloned(), ..Columns::default() };
+        Ok(Sentences::untagged(path, self.texts.format, &columns)?)
     }
 
     /// Prints what `predict` says of the given texts, `texts` a row, `part` rows at a time.

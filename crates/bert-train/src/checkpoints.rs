@@ -208,13 +208,7 @@ impl Checkpoints {
 
     /// The steps of all checkpoints, the newest first.
     fn steps(&self) -> Vec<usize> {
-        let names = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let step = |entry: fs::DirEntry| {
-            entry.file_name().to_str()?.strip_prefix("step-")?.parse::<usize>().ok()
-        };
-        let mut steps: Vec<usize> = names.filter_map(step).collect();
-        steps.sort_unstable_by(|a, b| b.cmp(a));
-        steps
+        steps_in(&self.dir)
     }
 
     /// Takes away all checkpoints before the newest ones; what is behind the newest is left from before it was resumed.
@@ -246,6 +240,39 @@ enum Unusable {
     Damaged(String),
     /// The run can't go on.
     Refused(Error),
+}
+
+fn steps_in(dir: &Path) -> Vec<usize> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    let step = |entry: fs::DirEntry| {
+        entry.file_name().to_str()?.strip_prefix("step-")?.parse::<usize>().ok()
+    };
+    let mut steps: Vec<usize> = names.filter_map(step).collect();
+    steps.sort_unstable_by(|a, b| b.cmp(a));
+    steps
+}
+
+/// Refuses a run in `out` whose newest checkpoint was written with other settings or files than they are `now`; of one without a
+/// checkpoint nothing is known.
+///
+/// # Errors
+/// [`Error::CheckpointChanged`] with the first difference.
+pub(crate) fn check_unchanged(out: &Path, now: &Fingerprint) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Written {
+        fingerprint: Fingerprint,
+    }
+    let dir = out.join(FOLDER);
+    let newest = steps_in(&dir).first().map(|step| dir.join(format!("step-{step}")));
+    let written = newest.and_then(|path| {
+        let json = fs::read_to_string(path.join(STATE)).ok()?;
+        let written: Written = serde_json::from_str(&json).ok()?;
+        Some((path, written.fingerprint.difference(now)?))
+    });
+    match written {
+        Some((path, difference)) => Err(Error::CheckpointChanged { path, difference }),
+        None => Ok(()),
+    }
 }
 
 /// Takes away the checkpoints of an earlier run in `out`.

@@ -10,51 +10,63 @@ use toml::Value;
 use crate::{
     comparison::{ComparedRun, Comparison, Group, LengthBucket, Pair},
     error::{Error, Result},
-    finished_run::{AnsweredRow, Score, run_score, run_settings},
+    finished_run::{AnsweredRow, RowAnswer, Score, ScoreChoice, run_score, run_settings},
+    metrics::is_error,
     statistics::{SignTest, Summary},
 };
 
-/// How a run's model is scored, by the run's directory.
-pub type Scoring<'a> = &'a dyn Fn(&Path) -> Result<Score>;
+/// How a run's model is scored.
+#[derive(Clone, Copy)]
+pub enum Scoring<'a> {
+    /// On the dev rows of its run.
+    Dev(&'a ScoreChoice),
+    /// In another way, such as on other data, by the run's directory.
+    Model(&'a dyn Fn(&Path) -> Result<Score>),
+}
 
-/// Compares finished runs by their main scores on dev; runs that differ in nothing but the seed are one group.
-///
-/// `score` gives another score of a run's model, such as that on other data.
+/// Compares finished runs; runs that differ in nothing but the seed are one group.
 ///
 /// # Errors
 /// [`Error::FewRuns`] for fewer than two; where a directory holds no run or one that has not come to its end; where two
-/// runs are the same but for their directories, or were measured on different rows.
-pub fn compare(runs: &[PathBuf], score: Option<Scoring<'_>>) -> Result<Comparison> {
+/// runs are the same but for their directories, or were measured on different rows or by different scores.
+pub fn compare(runs: &[PathBuf], scoring: Scoring<'_>) -> Result<Comparison> {
     if runs.len() < 2 {
         return Err(Error::FewRuns { got: runs.len() });
     }
-    compare_runs(runs, score)
+    compare_runs(runs, scoring)
 }
 
+/// Keys that change nothing of what is compared.
+const FREE: [&str; 3] = ["checkpoint_every", "keep_checkpoints", "baselines"];
+
 /// [`compare`], which may be of one run.
-pub(crate) fn compare_runs(runs: &[PathBuf], score: Option<Scoring<'_>>) -> Result<Comparison> {
+pub(crate) fn compare_runs(runs: &[PathBuf], scoring: Scoring<'_>) -> Result<Comparison> {
     let runs: Vec<Run> = runs
         .iter()
         .map(|path| {
             let mut settings = BTreeMap::new();
             flatten("", run_settings(path)?, &mut settings);
+            FREE.iter().for_each(|key| drop(settings.remove(*key)));
             let seed = settings.remove("seed").and_then(|seed| seed.parse().ok()).unwrap_or(0);
-            let rows_of = match (score, settings.contains_key("dev")) {
-                (None, false) => Some(seed),
-                _ => None,
+            let holds_out = !settings.contains_key("dev");
+            let (score, rows_of) = match scoring {
+                Scoring::Dev(choice) => (run_score(path, choice)?, holds_out.then_some(seed)),
+                Scoring::Model(score) => (score(path)?, None),
             };
-            let score = score.map_or_else(|| run_score(path), |score| score(path))?;
             Ok(Run { path: path.clone(), settings, seed, rows_of, score })
         })
         .collect::<Result<_>>()?;
     check_rows(&runs)?;
     let groups = groups(&runs)?;
+    let metric = runs[0].score.metric.clone();
+    let is_error = is_error(&metric);
     let pairs = (0..groups.len())
         .flat_map(|first| (first + 1..groups.len()).map(move |second| (first, second)))
-        .map(|(first, second)| pair(&groups[first], &groups[second]))
+        .map(|(first, second)| pair(&groups[first], &groups[second], is_error))
         .collect();
     Ok(Comparison {
-        metric: runs[0].score.metric.clone(),
+        metric,
+        is_error,
         lengths: lengths(&groups),
         pairs,
         groups: groups.iter().map(group).collect(),
@@ -92,16 +104,20 @@ fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>
 
 /// Refuses runs that were not measured on the same rows; where rows were held out, those of one seed.
 fn check_rows(runs: &[Run]) -> Result<()> {
-    let rows = |run: &Run| {
-        let rows = run.score.rows.iter().map(|row| (row.row, row.gold.clone()));
-        (run.score.metric.clone(), rows.collect::<Vec<_>>())
-    };
+    fn rows(run: &Run) -> impl Iterator<Item = (usize, &RowAnswer)> {
+        run.score.rows.iter().map(|row| (row.row, &row.gold))
+    }
     let mut first_of: HashMap<Option<u64>, &Run> = HashMap::new();
     for run in runs {
         let first = first_of.entry(run.rows_of).or_insert(run);
         let is_same_kind = runs[0].rows_of.is_some() == run.rows_of.is_some();
         let other = if is_same_kind { *first } else { &runs[0] };
-        if !is_same_kind || rows(other) != rows(run) {
+        let metrics = [runs[0].score.metric.clone(), run.score.metric.clone()];
+        if metrics[0] != metrics[1] {
+            let (first, second) = (runs[0].path.clone(), run.path.clone());
+            return Err(Error::DifferentScores { first, second, metrics });
+        }
+        if !is_same_kind || !rows(other).eq(rows(run)) {
             return Err(Error::DevRows { first: other.path.clone(), second: run.path.clone() });
         }
     }
@@ -147,10 +163,9 @@ fn groups(runs: &[Run]) -> Result<Vec<Seeds<'_>>> {
 
 fn group(seeds: &Seeds<'_>) -> Group {
     let values: Vec<f64> = seeds.runs.iter().map(|run| run.score.value).collect();
-    let majority: Option<Vec<f64>> = seeds.runs.iter().map(|run| run.score.majority()).collect();
-    let not_above = majority.map(|majority| {
-        values.iter().zip(majority).filter(|(value, majority)| *value <= majority).count()
-    });
+    let is_above = |run: &&Run| Some(run.score.accuracy()? > run.score.majority()?);
+    let is_above: Option<Vec<bool>> = seeds.runs.iter().map(is_above).collect();
+    let not_above = is_above.map(|above| above.into_iter().filter(|above| !above).count());
     Group {
         name: seeds.name.clone(),
         summary: Summary::new(&values).expect("a group has a run"), // INVARIANT: groups are made around one
@@ -168,7 +183,7 @@ fn group(seeds: &Seeds<'_>) -> Group {
 }
 
 /// Two groups, seed by seed.
-fn pair(first: &Seeds<'_>, second: &Seeds<'_>) -> Pair {
+fn pair(first: &Seeds<'_>, second: &Seeds<'_>, is_error: bool) -> Pair {
     let other = |run: &Run| second.runs.iter().find(|other| other.seed == run.seed);
     let pairs: Vec<(&Score, &Score)> =
         first.runs.iter().filter_map(|run| Some((&run.score, &other(run)?.score))).collect();
@@ -184,7 +199,7 @@ fn pair(first: &Seeds<'_>, second: &Seeds<'_>) -> Pair {
         };
         SignTest::new(alone(true), alone(false))
     });
-    Pair::new(&first.name, &second.name, &differences, sign_test)
+    Pair::new(&first.name, &second.name, &differences, sign_test, is_error)
 }
 
 /// How many lengths there are, about the same number of rows in each.

@@ -11,6 +11,8 @@ use crate::statistics::{SignTest, Summary, TTest};
 pub struct Comparison {
     /// What is measured.
     pub metric: String,
+    /// Whether less of it is better, as of a loss.
+    pub is_error: bool,
     /// Runs that differ in nothing but the seed, in the order of their first ones.
     pub groups: Vec<Group>,
     /// Each group against each later one.
@@ -87,10 +89,12 @@ impl Pair {
         second: &str,
         differences: &[f64],
         sign_test: Option<SignTest>,
+        is_error: bool,
     ) -> Self {
         let difference = Summary::new(differences).map(|summary| summary.mean);
         let t_test = TTest::new(differences);
-        let sentence = sentence(short(first, second), differences.len(), difference, t_test);
+        let unit = Unit { is_error };
+        let sentence = unit.sentence(short(first, second), differences.len(), difference, t_test);
         Self {
             first: first.to_owned(),
             second: second.to_owned(),
@@ -103,43 +107,69 @@ impl Pair {
     }
 }
 
-fn sentence(
-    (first, second): (&str, &str),
-    seeds: usize,
-    difference: Option<f64>,
-    t_test: Option<TTest>,
-) -> String {
-    let Some(difference) = difference else {
-        return format!(
-            "{first} and {second} have no seed in common: train both with the same seeds to compare them"
-        );
-    };
-    let (better, worse) = if difference < 0.0 { (second, first) } else { (first, second) };
-    let points = points(difference.abs());
-    match (t_test, seeds) {
-        (Some(TTest { interval: [low, high], p }), _) if p < LEVEL => {
-            let (low, high) = if difference < 0.0 { (-high, -low) } else { (low, high) };
-            let (low, high) = (points_of(low), points_of(high));
-            format!(
-                "{better} is better than {worse} by {points} (95 % interval {low} to {high}, {seeds} seeds)"
-            )
-        }
-        (Some(TTest { p, .. }), _) => {
-            let p = probability(p);
-            format!(
-                "the difference between {better} and {worse}, {points}, is within noise ({p}, {seeds} seeds)"
-            )
-        }
-        (None, _) if difference == 0.0 => {
-            format!("{first} and {second} score the same with every seed in common ({seeds})")
-        }
-        (None, 1) => format!(
-            "{better} is {points} above {worse}, but with one seed in common nothing says whether that is chance: train \
+/// How scores are written: shares in hundredths, errors as they are.
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    is_error: bool,
+}
+
+impl Unit {
+    fn sentence(
+        self,
+        (first, second): (&str, &str),
+        seeds: usize,
+        difference: Option<f64>,
+        t_test: Option<TTest>,
+    ) -> String {
+        let Some(difference) = difference else {
+            return format!(
+                "{first} and {second} have no seed in common: train both with the same seeds to compare them"
+            );
+        };
+        let (better, worse) =
+            if (difference < 0.0) != self.is_error { (second, first) } else { (first, second) };
+        let points = self.difference(difference.abs());
+        let better_by = if self.is_error { "below" } else { "above" };
+        match (t_test, seeds) {
+            (Some(TTest { interval: [low, high], p }), _) if p < LEVEL => {
+                let (low, high) = if difference < 0.0 { (-high, -low) } else { (low, high) };
+                let (low, high) = (self.bound(low), self.bound(high));
+                format!(
+                    "{better} is better than {worse} by {points} (95 % interval {low} to {high}, {seeds} seeds)"
+                )
+            }
+            (Some(TTest { p, .. }), _) => {
+                let p = probability(p);
+                format!(
+                    "the difference between {better} and {worse}, {points}, is within noise ({p}, {seeds} seeds)"
+                )
+            }
+            (None, _) if difference == 0.0 => {
+                format!("{first} and {second} score the same with every seed in common ({seeds})")
+            }
+            (None, 1) => format!(
+                "{better} is {points} {better_by} {worse}, but with one seed in common nothing says whether that is chance: train \
              more with --seeds"
-        ),
-        (None, _) => format!(
-            "{better} is {points} above {worse} in each of {seeds} seeds, which leaves no spread to test against"
-        ),
+            ),
+            (None, _) => format!(
+                "{better} is {points} {better_by} {worse} in each of {seeds} seeds, which leaves no spread to test against"
+            ),
+        }
+    }
+
+    /// A score in a table.
+    fn value(self, value: f64) -> String {
+        if self.is_error { format!("{value:.4}") } else { percent(value) }
+    }
+
+    /// A difference with its unit.
+    fn difference(self, difference: f64) -> String {
+        if self.is_error { format!("{difference:.4}") } else { points(difference) }
+    }
+
+    /// The bound of an interval of differences.
+    fn bound(self, bound: f64) -> String {
+        if self.is_error { format!("{bound:.4}") } else { points_of(bound) }
     }
 }
 
@@ -148,7 +178,11 @@ impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
         let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(14);
-        let title = format!("{} in %", self.metric);
+        let unit = Unit { is_error: self.is_error };
+        let title = match self.is_error {
+            true => self.metric.clone(),
+            false => format!("{} in %", self.metric),
+        };
         writeln!(
             f,
             "{title:wide$} {:>4} {:>7} {:>7} {:>7} {:>7} {:>7}",
@@ -156,9 +190,13 @@ impl fmt::Display for Comparison {
         )?;
         for group in &self.groups {
             let Summary { n, mean, sd, median, min, max } = group.summary;
-            let sd = sd.map_or("-".to_owned(), percent);
-            write!(f, "{:wide$} {n:>4} {:>7} {sd:>7}", group.name, percent(mean))?;
-            writeln!(f, " {:>7} {:>7} {:>7}", percent(median), percent(min), percent(max))?;
+            let sd = sd.map_or("-".to_owned(), |sd| unit.value(sd));
+            let [mean, median, min, max] = [mean, median, min, max].map(|value| unit.value(value));
+            writeln!(
+                f,
+                "{:wide$} {n:>4} {mean:>7} {sd:>7} {median:>7} {min:>7} {max:>7}",
+                group.name
+            )?;
         }
         for group in &self.groups {
             if let Some(failed @ 1..) = group.not_above_majority {
@@ -268,7 +306,22 @@ mod tests {
     use super::*;
 
     fn said(names: [&str; 2], differences: &[f64]) -> String {
-        Pair::new(names[0], names[1], differences, None).sentence
+        Pair::new(names[0], names[1], differences, None, false).sentence
+    }
+
+    /// As below, of a loss: less is better, and a loss is no share.
+    #[test]
+    fn a_loss_is_better_where_it_is_lower() {
+        let [mean, adaptive] = POOLINGS;
+        let said = |names: [&str; 2], differences: &[f64]| {
+            Pair::new(names[0], names[1], differences, None, true).sentence
+        };
+        let sentence =
+            "mean is better than adaptive by 0.0080 (95 % interval 0.0030 to 0.0130, 3 seeds)";
+        assert_eq!(said([mean, adaptive], &[-0.006, -0.008, -0.01]), sentence);
+        assert_eq!(said([adaptive, mean], &[0.006, 0.008, 0.01]), sentence);
+        let one = said([mean, adaptive], &[-0.5]);
+        assert!(one.starts_with("mean is 0.5000 below adaptive, but with one seed"), "{one}");
     }
 
     const POOLINGS: [&str; 2] = ["pooling mean", "pooling adaptive"];

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
-    metrics::Metrics,
+    metrics::{Metrics, is_error},
 };
 
 /// When a run is evaluated, keeps checkpoints, and ends early; what is left as it is does not stand in a run file.
@@ -106,15 +106,8 @@ impl Control {
     /// [`Error::UnknownMetric`] where the metrics have no score of that name.
     pub(crate) fn score(&self, metrics: &Metrics) -> Result<f64> {
         let Some(name) = &self.metric else { return Ok(metrics.main()) };
-        let is_error = ["loss", "mean_absolute_error", "mean_squared_error"];
-        match metrics.score(name) {
-            Some(score) if is_error.contains(&name.as_str()) => Ok(-score),
-            Some(score) => Ok(score),
-            None => {
-                let known = metrics.by_name().into_iter().map(|(name, _)| name).collect();
-                Err(Error::UnknownMetric { name: name.clone(), known })
-            }
-        }
+        let score = metrics.named(name)?;
+        Ok(if is_error(name) { -score } else { score })
     }
 }
 

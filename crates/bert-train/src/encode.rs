@@ -9,6 +9,9 @@ use crate::{
     sentences::Sentence,
 };
 
+/// The most texts that are held whole before they are cut.
+const HELD: usize = 256;
+
 /// Encodes texts for a model, and counts those that were cut to `max_length` tokens.
 pub(crate) fn encode(
     tokenizer: &Tokenizer,
@@ -40,8 +43,14 @@ pub(crate) fn encode_long(
         return Err(long_of("pairs of texts"));
     } else {
         let room = tokenizer.room(max_length, false)?;
-        let whole = tokenizer.encode_batch(&texts, usize::MAX)?.into_iter();
-        whole.map(|whole| long.cut(whole, room)).collect::<Result<_>>()?
+        let mut encodings = Vec::with_capacity(texts.len());
+        // Whole texts are long, and most of them may be cut off: few are held at once.
+        for texts in texts.chunks(HELD) {
+            for whole in tokenizer.encode_batch(texts, usize::MAX)? {
+                encodings.push(long.cut(whole, room)?);
+            }
+        }
+        encodings
     };
     let truncated = encodings.iter().filter(|encoding| encoding.truncated).count();
     Ok((encodings, truncated))

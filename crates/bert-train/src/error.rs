@@ -46,6 +46,17 @@ pub enum Error {
         /// The texts of the row, 1 or 2.
         got: usize,
     },
+    /// A model has tasks for one text and tasks for pairs, and a file may hold either.
+    #[error(
+        "{path} has {columns} columns, and the model has tasks for one text and tasks for pairs: say which to read with \
+         --column COL, twice for a pair"
+    )]
+    WhichTexts {
+        /// The file.
+        path: PathBuf,
+        /// How many columns there are.
+        columns: usize,
+    },
     /// The tasks of one file hold out different rows of it.
     #[error(
         "{path}: tasks {first:?} and {second:?} read the same file and hold out rows of their own, so that one's dev rows would train the \
@@ -807,6 +818,18 @@ pub enum Error {
         /// The directory of another.
         second: PathBuf,
     },
+    /// Two runs have scores of different names.
+    #[error(
+        "{first} is judged by {} and {second} by {}: name a score that both have with --metric", .metrics[0], .metrics[1]
+    )]
+    DifferentScores {
+        /// The directory of a run.
+        first: PathBuf,
+        /// The directory of another.
+        second: PathBuf,
+        /// The score of each.
+        metrics: [String; 2],
+    },
     /// Two runs are the same.
     #[error("{first} and {second} have the same settings and seed {seed}: leave one of them out")]
     SameRun {
@@ -839,7 +862,7 @@ pub enum Error {
         value: f64,
     },
     /// A score by which the best model is to be chosen is not measured.
-    #[error("there is no metric {name:?} here: expected one of {}", .known.join(", "))]
+    #[error("there is no metric {name:?} here: {}", known_metrics(.known))]
     UnknownMetric {
         /// The name.
         name: String,
@@ -929,6 +952,15 @@ fn way_out(fitting: &Option<Box<Columns>>) -> String {
     }
 }
 
+/// The scores to choose from; of several tasks together there are none.
+fn known_metrics(known: &[&str]) -> String {
+    match known {
+        [] => "of several tasks together there is only the mean: name one of them with --task"
+            .to_owned(),
+        known => format!("expected one of {}", known.join(", ")),
+    }
+}
+
 /// What is left of a run that stops in this epoch.
 fn kept(epoch: usize) -> &'static str {
     match epoch {
@@ -989,6 +1021,7 @@ impl Error {
             | Self::SamplingOfAll
             | Self::MetricOfTwo { .. }
             | Self::NoTaskFor { .. }
+            | Self::WhichTexts { .. }
             | Self::DifferentShares { .. }
             | Self::SharedBatch { .. }
             | Self::EmbedTasks { .. }
@@ -1066,6 +1099,7 @@ impl Error {
             | Self::RunUnfinished { .. }
             | Self::RunRecord { .. }
             | Self::DevRows { .. }
+            | Self::DifferentScores { .. }
             | Self::SameRun { .. }
             | Self::UnknownMetric { .. }
             | Self::CheckpointFormat { .. }

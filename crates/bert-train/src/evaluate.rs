@@ -9,6 +9,7 @@ use crate::{
     batches::evaluation_batches,
     data_set::{DataSet, TaggedSet},
     metrics::{ClassificationMetrics, TaggingMetrics, argmax},
+    tag_answers::TagAnswers,
 };
 
 /// The logits of each text, in the order of the texts; `model` and `device` are those of evaluation, without autodiff.
@@ -108,7 +109,15 @@ pub fn evaluate(
     batch_size: usize,
     device: &Device,
 ) -> ClassificationMetrics {
-    let logits = data_logits(model, data, batch_size, device);
+    classification_metrics(&data_logits(model, data, batch_size, device), data, num_labels)
+}
+
+/// How good these answers to the rows of `data` are; rows without a label do not count.
+pub(crate) fn classification_metrics(
+    logits: &[Vec<f32>],
+    data: &DataSet,
+    num_labels: usize,
+) -> ClassificationMetrics {
     let labelled = logits.iter().zip(&data.labels);
     let labelled: Vec<(&Vec<f32>, u32)> =
         labelled.filter_map(|(row, label)| Some((row, (*label)?))).collect();
@@ -128,35 +137,18 @@ pub fn evaluate_tags(
     batch_size: usize,
     device: &Device,
 ) -> TaggingMetrics {
-    let name = |tag: &u32| data.labels.name(*tag).unwrap_or("O");
-    let gold = data.rows.labels.iter().map(|row| row.tags.iter().map(name).collect());
-    let (predicted, loss) = predict_tags(model, data, batch_size, device);
-    TaggingMetrics::new(&gold.collect::<Vec<Vec<&str>>>(), &predicted, loss)
+    tag_answers(model, data, batch_size, device).metrics()
 }
 
-/// The tag that a tagger gives each word, and the mean loss of a word; `model` and `device` are those of evaluation.
-pub(crate) fn predict_tags<'a>(
+/// The tags that a tagger gives the words of `data`; `model` and `device` are those of evaluation.
+pub(crate) fn tag_answers<'a>(
     model: &TokenClassifier,
     data: &'a TaggedSet,
     batch_size: usize,
     device: &Device,
-) -> (Vec<Vec<&'a str>>, f64) {
-    let width = model.num_labels();
-    let (mut predicted, mut loss, mut answered) = (vec![], 0.0, 0);
+) -> TagAnswers<'a> {
     let logits = predict_token_logits(model, &data.rows.encodings, batch_size, device);
-    for (logits, row) in logits.iter().zip(&data.rows.labels) {
-        let mut answers = vec!["O"; row.tags.len()];
-        for ((answer, tag), first) in answers.iter_mut().zip(&row.tags).zip(&row.first_tokens) {
-            if let Some(token) = first {
-                let logits = &logits[token * width..(token + 1) * width];
-                *answer = data.labels.name(argmax(logits)).unwrap_or("O");
-                loss += cross_entropy(logits, *tag);
-                answered += 1;
-            }
-        }
-        predicted.push(answers);
-    }
-    (predicted, loss / f64::from(answered.max(1)))
+    TagAnswers::new(data.rows.labels.iter().zip(logits.iter().map(Vec::as_slice)), &data.labels)
 }
 
 /// `-log softmax(logits)[label]`, in double precision.

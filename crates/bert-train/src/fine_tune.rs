@@ -230,6 +230,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         let scores = dev.scores();
         let mut report = state.judge(dev, control)?;
         report.finished = mixer.after_epoch(&report.head_losses, &scores);
+        report.weights = mixer.told_weights(&evaluated, &plain);
         observer.epoch(&report, &|| evaluated.named_parameters())?;
         if report.best {
             best = Some(evaluated);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     error::{Error, Result},
     exact_json,
-    metrics::TaggingMetrics,
+    metrics::Metrics,
     model_dir::read_settings,
     run::{RUN_FILE, RunReport},
 };
@@ -42,29 +42,66 @@ pub enum RowAnswer {
     Tags(Vec<String>),
 }
 
-/// The main score of a model and, where it is made of them, its answers.
+/// A score of a model and, where it has them, its answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
-    /// What is measured, by the name of its key.
+    /// What is measured, by the name of its key, after that of the task where it is one of several.
     pub metric: String,
-    /// The fraction.
+    /// The score.
     pub value: f64,
     /// The rows that were measured on.
     pub rows: Vec<AnsweredRow>,
 }
 
-impl Score {
-    /// The main score of these answers: accuracy of labels, F1 of tags.
-    pub(crate) fn of_rows(rows: Vec<AnsweredRow>) -> Self {
-        let tags = rows.iter().map(|row| Some((row.gold.tags()?, row.predicted.tags()?)));
-        let (metric, value) = match tags.collect::<Option<(Vec<_>, Vec<_>)>>() {
-            Some((gold, predicted)) => ("f1", TaggingMetrics::new(&gold, &predicted, 0.0).f1),
-            None => {
-                let right = rows.iter().filter(|row| row.is_right()).count();
-                ("accuracy", right as f64 / rows.len() as f64)
+/// Which of a model's scores counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ScoreChoice {
+    /// The task of a model of several; without it, the mean over all.
+    pub task: Option<String>,
+    /// The name of the score; without it, that by which the best model was chosen.
+    pub metric: Option<String>,
+}
+
+impl ScoreChoice {
+    /// The name and the value of the score among those of the model in `path`, whose best was chosen by `own`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTask`], [`Error::OneTask`] or [`Error::UnknownMetric`] where there is no such score.
+    pub(crate) fn of(
+        &self,
+        path: &Path,
+        metrics: &Metrics,
+        own: Option<&str>,
+    ) -> Result<(String, f64)> {
+        let (metrics, own) = match (metrics, &self.task) {
+            (Metrics::Tasks(tasks), Some(name)) => {
+                let task = tasks.0.iter().find(|task| task.name == *name);
+                let task = task.ok_or_else(|| Error::UnknownTask {
+                    path: path.into(),
+                    name: name.clone(),
+                    known: tasks.0.iter().map(|task| task.name.clone()).collect(),
+                })?;
+                (&task.metrics, Some(task.metric.as_str()))
             }
+            (_, Some(name)) => {
+                return Err(Error::OneTask { path: path.into(), name: name.clone() });
+            }
+            (metrics, None) => (metrics, own),
         };
-        Self { metric: metric.to_owned(), value, rows }
+        let (metric, value) = match self.metric.as_deref().or(own) {
+            Some(name) => (name.to_owned(), metrics.named(name)?),
+            None => (metrics.main_name(), metrics.main()),
+        };
+        let of_task = |task: &String| format!("{task} {metric}");
+        Ok((self.task.as_ref().map_or_else(|| metric.clone(), of_task), value))
+    }
+}
+
+impl Score {
+    /// The share of rows that are answered rightly; `None` where there is none.
+    pub(crate) fn accuracy(&self) -> Option<f64> {
+        let right = self.rows.iter().filter(|row| row.is_right()).count();
+        (!self.rows.is_empty()).then(|| right as f64 / self.rows.len() as f64)
     }
 
     /// What always answering the commonest label would score; `None` where rows have no single label.
@@ -85,14 +122,6 @@ impl RowAnswer {
             Self::Tags(_) => None,
         }
     }
-
-    /// The tags, where it is some.
-    fn tags(&self) -> Option<Vec<&str>> {
-        match self {
-            Self::Label(_) => None,
-            Self::Tags(tags) => Some(tags.iter().map(String::as_str).collect()),
-        }
-    }
 }
 
 impl AnsweredRow {
@@ -110,17 +139,18 @@ struct Report<'a> {
     report: &'a RunReport,
 }
 
-/// The main score of a report that was written down.
+/// The score of a report that was written down, by which its best model was chosen.
 #[derive(Deserialize)]
-struct MainScore {
+struct OwnScore {
     metric: String,
     value: f64,
 }
 
-/// Writes what a run has come to.
+/// Writes what a run has come to; `own` is the score by which its best model was chosen, where it is not the main one.
 pub(crate) fn save_finished_run(
     out: &Path,
     report: &RunReport,
+    own: Option<&str>,
     rows: &[AnsweredRow],
 ) -> Result<()> {
     let json = |value: serde_json::Result<String>| {
@@ -128,8 +158,8 @@ pub(crate) fn save_finished_run(
     };
     let lines: String = rows.iter().map(|row| json(serde_json::to_string(row)) + "\n").collect();
     write_atomically(out.join(PREDICTIONS_FILE), lines.as_bytes())?;
-    let metrics = &report.dev;
-    let report = Report { metric: metrics.main_name(), value: metrics.main(), report };
+    let (metric, value) = ScoreChoice::default().of(out, &report.dev, own)?;
+    let report = Report { metric, value, report };
     let report = json(serde_json::to_string_pretty(&report)) + "\n";
     Ok(write_atomically(out.join(REPORT_FILE), report.as_bytes())?)
 }
@@ -169,16 +199,21 @@ pub(crate) fn run_settings(dir: &Path) -> Result<toml::Table> {
         .map_err(|error| Error::RunRecord { path, reason: error.message().to_owned() })
 }
 
-/// The score of the best model of the run in `dir`, on its dev rows.
+/// A score of the best model of the run in `dir`, on its dev rows.
 ///
 /// # Errors
-/// [`Error::RunUnfinished`] where the run has not come to its end, [`Error::RunRecord`] where its files are damaged.
-pub(crate) fn run_score(dir: &Path) -> Result<Score> {
+/// [`Error::RunUnfinished`] where the run has not come to its end, [`Error::RunRecord`] where its files are damaged, and where
+/// it has no such score.
+pub(crate) fn run_score(dir: &Path, choice: &ScoreChoice) -> Result<Score> {
     if !is_finished(dir) {
         return Err(Error::RunUnfinished { path: dir.into() });
     }
     let path = dir.join(REPORT_FILE);
-    let MainScore { metric, value } = parse(&path, &read(&path)?)?;
+    let OwnScore { metric, value } = parse(&path, &read(&path)?)?;
+    let (metric, value) = match *choice == ScoreChoice::default() {
+        true => (metric, value),
+        false => choice.of(dir, &finished_report(dir)?.dev, Some(&metric))?,
+    };
     let path = dir.join(PREDICTIONS_FILE);
     let lines = match path.exists() {
         true => read(&path)?,

@@ -198,7 +198,8 @@ fn labels_of<'a>(path: &Path, example: &'a Example, separator: char) -> Result<V
 }
 
 fn label_of<'a>(path: &Path, example: &'a Example) -> Result<&'a str> {
-    example.label.as_deref().ok_or_else(|| Error::NoLabel { path: path.into(), line: example.line })
+    let label = example.label.as_deref().filter(|label| !label.is_empty());
+    label.ok_or_else(|| Error::NoLabel { path: path.into(), line: example.line })
 }
 
 #[cfg(test)]
@@ -266,12 +267,16 @@ mod tests {
     fn an_example_without_label_is_refused() {
         let mut unlabelled = examples(&["a", "b"]);
         unlabelled[1].label = None;
+        let mut empty = examples(&["a", "b"]);
+        empty[1].label = Some(String::new());
         let expected = "train.tsv, line 2: the label is empty: give the row a label or remove it";
         let path = Path::new("train.tsv");
         assert_eq!(
             LabelMap::of_training(path, &unlabelled, &[]).unwrap_err().to_string(),
             expected
         );
+        let refused = LabelMap::of_training(path, &empty, &[]).unwrap_err();
+        assert_eq!(refused.to_string(), expected);
         let labels = of_training(&["a", "b"], &[]).unwrap();
         assert_eq!(labels.ids(path, &unlabelled).unwrap_err().to_string(), expected);
     }

@@ -26,6 +26,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// The scores of one model on one data set, whatever the kind of its answers; its JSON has the scores as keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -150,9 +152,26 @@ impl Metrics {
     }
 
     /// The score of this name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownMetric`] with the names there are.
+    pub(crate) fn named(&self, name: &str) -> Result<f64> {
+        self.score(name).ok_or_else(|| {
+            let known = self.by_name().into_iter().map(|(name, _)| name).collect();
+            Error::UnknownMetric { name: name.to_owned(), known }
+        })
+    }
+
+    /// The score of this name.
     pub fn score(&self, name: &str) -> Option<f64> {
         self.by_name().into_iter().find(|(own, _)| *own == name).map(|(_, score)| score)
     }
+}
+
+/// Whether a score is the better the smaller it is; a task's name may come before that of the score.
+pub(crate) fn is_error(metric: &str) -> bool {
+    let name = metric.rsplit(' ').next();
+    ["loss", "mean_absolute_error", "mean_squared_error"].iter().any(|error| Some(*error) == name)
 }
 
 /// As a person reads them.

@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 
 use bert_kernels::random::{Purpose, Stream};
-use burn::module::ParamId;
+use burn::{
+    module::ParamId,
+    tensor::{Device, Tensor},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -87,6 +90,20 @@ impl Mixer {
     /// What each head's loss is multiplied with.
     pub(crate) fn weights(&self) -> Vec<f64> {
         self.state.balancer.weights()
+    }
+
+    /// What each head's loss counts in all, where that is learned or found; else none.
+    pub(crate) fn told_weights<M: Trainable>(&self, model: &M, device: &Device) -> Vec<f64> {
+        if self.balance == Balance::Fixed || self.balance == Balance::PcGrad {
+            return vec![];
+        }
+        // An objective is the loss times what the model has learned for it, and more that does not hang on the loss.
+        let objective = |head, loss: f32| -> f64 {
+            model.objective(head, Tensor::from_floats([loss], device)).into_scalar::<f32>().into()
+        };
+        let weight =
+            |(head, weight): (usize, f64)| weight * (objective(head, 1.0) - objective(head, 0.0));
+        self.weights().into_iter().enumerate().map(weight).collect()
     }
 
     /// The parameters that gradients are compared on, where they are.

@@ -173,6 +173,7 @@ impl MultiTaskConfig {
                 return Err(file.refuse(&["task", name], message));
             }
             file.check_keys(&["task", name], &TASK_KEYS)?;
+            file.check_dev(&["task", name])?;
             file.check_values::<TaskTable>(&["task", name], &["kind", "train"], &TASK_KEYS)?;
         }
         let config: Self = file.deserialize(flags, &["model", "task"])?;
@@ -378,12 +379,6 @@ impl TaskTable {
         if self.gradient_factor == 0.0 && self.task_embedding.is_some() {
             let message = "no gradient reaches the task's task_embedding where gradient_factor is 0: leave out one of them";
             return refuse("gradient_factor", message.into());
-        }
-        if self.dev.is_some() && self.dev_fraction.is_some() {
-            return refuse(
-                "dev_fraction",
-                "dev rows come from a file or are held out: leave out dev or dev_fraction".into(),
-            );
         }
         Ok(())
     }

@@ -1,6 +1,9 @@
 //! A whole run of several tasks: from files to a directory with the trained model.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use bert_core::{Tokenizer, write_atomically};
 use bert_kernels::set_precision;
@@ -21,6 +24,7 @@ use crate::{
     recorder::Recorder,
     resume::Start,
     run::{RunReport, begin_out},
+    seen_rows::may_have_seen,
     task_data::TaskData,
     task_sets::{TaskDev, TaskSet},
     task_settings::TaskSettings,
@@ -70,7 +74,7 @@ pub(crate) fn run_tasks_from(
     let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
     recipe.regularisation.check_model(&tasker.config, &config.model, false)?;
     let dev = TaskDev { sets: data.dev.clone(), tasks: tasker.measured_tasks() };
-    let baselines = Baseline::all(&config.baselines, &tasker, device)?;
+    let baselines = Baseline::all(config, &tasker, device, observer)?;
 
     let mut checkpoints = Checkpoints::new(out, &recipe.control, config.fingerprint()?);
     let (mut saved, record) = start.load(&mut checkpoints, observer)?;
@@ -112,7 +116,7 @@ pub(crate) fn run_tasks_from(
     }
     let html = page(&names, &tuned.epochs, &agreements, &report, &run_file);
     write_atomically(out.join("report.html"), html.as_bytes())?;
-    save_finished_run(out, &report, &[])?;
+    save_finished_run(out, &report, None, &[])?;
     Ok(report)
 }
 
@@ -125,14 +129,27 @@ struct Baseline {
 
 impl Baseline {
     /// The baselines, whose models fit the tasks.
-    fn all(baselines: &Baselines, tasker: &MultiTasker, device: &Device) -> Result<Vec<Self>> {
-        match baselines {
+    fn all(
+        config: &MultiTaskConfig,
+        tasker: &MultiTasker,
+        device: &Device,
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<Self>> {
+        match &config.baselines {
             Baselines::None => Ok(vec![]),
             Baselines::Train => {
                 Ok((0..tasker.tasks().len()).map(|head| Self { head, model: None }).collect())
             }
             Baselines::Dirs(dirs) => {
-                dirs.iter().map(|dir| Self::load(dir, tasker, device)).collect()
+                let load = |dir: &PathBuf| {
+                    let baseline = Self::load(dir, tasker, device)?;
+                    let name = &tasker.tasks()[baseline.head].name;
+                    if let Some(reason) = may_have_seen(dir, config, name) {
+                        observer.notice(&reason);
+                    }
+                    Ok(baseline)
+                };
+                dirs.iter().map(load).collect()
             }
         }
     }

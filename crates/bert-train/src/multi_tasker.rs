@@ -271,11 +271,6 @@ impl MultiTasker {
             })
             .collect()
     }
-
-    /// The largest number of texts that a task takes.
-    pub fn texts(&self) -> usize {
-        self.tasks().iter().map(|task| TaskForm::texts(task.kind)).max().unwrap_or(1)
-    }
 }
 
 /// Sets that hold the same texts become one, so that one pass through the encoder serves all their tasks.

@@ -39,6 +39,9 @@ pub struct EpochReport {
     pub train_loss: f64,
     /// The mean training loss of each head; none where it was not trained.
     pub head_losses: Vec<Option<f64>>,
+    /// What the loss of each head is multiplied with from here on, where that is learned or found; else none.
+    #[serde(default)]
+    pub weights: Vec<f64>,
     /// The heads that are finished with it.
     pub finished: Vec<usize>,
     /// The metrics on the dev rows after the epoch.

@@ -95,13 +95,22 @@ impl Observer for Recorder<'_> {
         report: &EpochReport,
         parameters: &dyn Fn() -> Vec<NamedTensor>,
     ) -> Result<()> {
-        self.log(json!({
+        let mut line = json!({
             "epoch": report.epoch,
             "train_loss": report.train_loss,
             "dev": report.dev,
             "best": report.best,
             "finished": report.finished.iter().map(|head| &self.tasks[*head]).collect::<Vec<_>>(),
-        }));
+        });
+        let mut told = None;
+        if !report.weights.is_empty() {
+            let weights = || self.tasks.iter().zip(&report.weights);
+            let by_task = weights().map(|(task, weight)| (task.clone(), json!(weight)));
+            line["weights"] = serde_json::Value::Object(by_task.collect());
+            let words = weights().map(|(task, weight)| format!("{task} {weight:.3}"));
+            told = Some(words.collect::<Vec<_>>().join(", "));
+        }
+        self.log(line);
         for head in &report.finished {
             self.observer.notice(&format!(
                 "task {} is finished: its score was no better for as many epochs as its patience says, and it is trained no more",
@@ -112,8 +121,13 @@ impl Observer for Recorder<'_> {
             save_parameters(self.out, &parameters())?;
         }
         self.write()?;
-        self.observer.epoch(report, parameters)
+        self.observer.epoch(report, parameters)?;
+        if let Some(weights) = told {
+            self.observer.notice(&format!("what each task's loss counts: {weights}"));
+        }
+        Ok(())
     }
+
     fn resume(&mut self, best: &dyn Fn() -> Vec<NamedTensor>) -> Result<()> {
         // What is there may be of an epoch after the checkpoint.
         save_parameters(self.out, &best())?;

@@ -17,7 +17,6 @@ use crate::{
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
     fine_tune::{FineTuned, fine_tune_from},
-    fingerprint::Fingerprint,
     finished_run::{AnsweredRow, PREDICTIONS_FILE, REPORT_FILE, save_finished_run},
     freeze::Freeze,
     hidden_states::keep_states,
@@ -237,13 +236,7 @@ impl Run<'_> {
         observer: &mut dyn Observer,
     ) -> Result<RunReport> {
         let Self { config, out, device, .. } = *self;
-        let data: Vec<&Path> = [Some(&config.train), config.dev.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|path| path.as_path())
-            .collect();
-        let fingerprint = Fingerprint::of(&self.run_file, &data, &config.model)?;
-        let mut checkpoints = Checkpoints::new(out, &config.recipe.control, fingerprint);
+        let mut checkpoints = Checkpoints::new(out, &config.recipe.control, config.fingerprint()?);
         let (saved, record) = self.start.load(&mut checkpoints, observer)?;
         if saved.is_none() {
             begin_out(out, &self.run_file)?;
@@ -256,7 +249,9 @@ impl Run<'_> {
         recorder.write()?;
         let tuned = tuned.map_err(|error| error.in_run(out))?;
         let report = RunReport::of(&tuned);
-        save_finished_run(out, &report, &answers(&tuned.model, &device.clone().inner()))?;
+        let own = config.recipe.control.metric.as_deref();
+        let answers = answers(&tuned.model, &device.clone().inner());
+        save_finished_run(out, &report, own, &answers)?;
         Ok(report)
     }
 

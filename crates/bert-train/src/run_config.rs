@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     columns::Columns,
     error::{Error, Result},
+    fingerprint::Fingerprint,
     format::Format,
     freeze::Freeze,
     long::Long,
@@ -118,7 +119,18 @@ impl RunConfig {
     pub fn load(path: &Path, flags: toml::Table) -> Result<Self> {
         let file = RunFile::read(path)?;
         file.check_keys(&[], &[&KEYS, Recipe::KEYS].concat())?;
+        file.check_dev(&[])?;
         file.deserialize(flags, &["model", "train"])
+    }
+
+    /// What a run of these settings is made of.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+        let data: Vec<&Path> = [Some(&self.train), self.dev.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(PathBuf::as_path)
+            .collect();
+        Fingerprint::of(&self.to_toml()?, &data, &self.model)
     }
 
     /// The run as a run file.

@@ -70,6 +70,17 @@ impl RunFile {
         Ok(())
     }
 
+    /// Refuses dev rows from two places in the table at `place`.
+    pub(crate) fn check_dev(&self, place: &[&str]) -> Result<()> {
+        let has = |key: &str| self.table_at(place).is_some_and(|table| table.contains_key(key));
+        if !(has("dev") && has("dev_fraction")) {
+            return Ok(());
+        }
+        let key: Vec<&str> = place.iter().copied().chain(["dev_fraction"]).collect();
+        let message = "dev rows come from a file or are held out: leave out dev or dev_fraction";
+        Err(self.refuse(&key, message.to_owned()))
+    }
+
     /// Refuses a value that does not fit `T`, by its key, in the table at `place`; `required` are the keys without which there
     /// is no `T`.
     pub(crate) fn check_values<T: DeserializeOwned>(

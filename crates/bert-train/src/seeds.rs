@@ -11,10 +11,12 @@ use burn::tensor::Device;
 
 use crate::{
     baselines::Baselines,
-    compare::compare_runs,
+    checkpoints::check_unchanged,
+    compare::{Scoring, compare_runs},
     comparison::Comparison,
     error::{Error, Result},
-    finished_run::is_finished,
+    fingerprint::Fingerprint,
+    finished_run::{ScoreChoice, is_finished},
     model_dir::checked_pooling,
     multi_task_config::MultiTaskConfig,
     multi_task_run::run_tasks_from,
@@ -68,6 +70,7 @@ pub fn run_seeds(
                 .push(Planned::new(config.to_toml()?, out, &config.model, overwrite)?.with(config));
         }
     }
+    planned.iter().try_for_each(|planned| planned.check(RunConfig::fingerprint))?;
     train_planned(planned, observer, |start, config, out, observer| {
         run_from(start, config, out, device, observer).map(drop)
     })
@@ -99,6 +102,7 @@ pub fn run_task_seeds(
         let out = out.join(format!("seed-{seed}"));
         planned.push(Planned::new(config.to_toml()?, out, &config.model, overwrite)?.with(config));
     }
+    planned.iter().try_for_each(|planned| planned.check(MultiTaskConfig::fingerprint))?;
     train_planned(planned, observer, |start, config, out, observer| {
         run_tasks_from(start, config, out, device, observer).map(drop)
     })
@@ -132,6 +136,16 @@ impl Planned<()> {
     }
 }
 
+impl<C> Planned<C> {
+    /// Refuses a finished run whose files have changed since: its scores are those of other data.
+    fn check(&self, fingerprint: impl Fn(&C) -> Result<Fingerprint>) -> Result<()> {
+        match self.is_done {
+            true => check_unchanged(&self.out, &fingerprint(&self.config)?),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Makes the runs that are not there yet, and compares all.
 fn train_planned<C>(
     planned: Vec<Planned<C>>,
@@ -155,5 +169,5 @@ fn train_planned<C>(
         run(start, config, out, observer)?;
     }
     let runs: Vec<_> = planned.into_iter().map(|planned| planned.out).collect();
-    compare_runs(&runs, None)
+    compare_runs(&runs, Scoring::Dev(&ScoreChoice::default()))
 }

@@ -94,24 +94,8 @@ impl Tagger {
     ) -> Result<(Vec<Tagging>, usize)> {
         let (encodings, cut) = self.encode(sentences, max_length)?;
         let texts = sentences.iter().map(|sentence| sentence.tokens.join(" "));
-        let words = encodings.iter().zip(sentences).map(|(encoding, sentence)| {
-            let lengths = sentence.tokens.iter().map(|token| token.chars().count());
-            let starts: Vec<usize> = lengths
-                .clone()
-                .scan(0, |next, length| {
-                    *next += length + 1;
-                    Some(*next - length - 1)
-                })
-                .collect();
-            let lengths: Vec<usize> = lengths.collect();
-            let mut words = words_of(encoding, |word| starts[word]);
-            // A word is what its sentence calls one, also where its last pieces were cut off.
-            for word in &mut words {
-                let index = starts.partition_point(|start| *start <= word.start) - 1;
-                (word.start, word.end) = (starts[index], starts[index] + lengths[index]);
-            }
-            words
-        });
+        let words = encodings.iter().zip(sentences);
+        let words = words.map(|(encoding, sentence)| words_of_sentence(encoding, sentence));
         Ok((self.taggings(&encodings, texts.zip(words), batch_size, device), cut))
     }
 
@@ -174,4 +158,23 @@ pub(crate) fn words_of(encoding: &Encoding, start: impl Fn(usize) -> usize) -> V
         }
     }
     words.into_iter().map(|(_, word)| word).collect()
+}
+
+/// The words of a sentence that is split already, in the text of its tokens with a space between them.
+pub(crate) fn words_of_sentence(encoding: &Encoding, sentence: &Sentence) -> Vec<Word> {
+    let lengths: Vec<usize> = sentence.tokens.iter().map(|token| token.chars().count()).collect();
+    let starts: Vec<usize> = lengths
+        .iter()
+        .scan(0, |next, length| {
+            *next += length + 1;
+            Some(*next - length - 1)
+        })
+        .collect();
+    let mut words = words_of(encoding, |word| starts[word]);
+    // A word is what its sentence calls one, also where its last pieces were cut off.
+    for word in &mut words {
+        let index = starts.partition_point(|start| *start <= word.start) - 1;
+        (word.start, word.end) = (starts[index], starts[index] + lengths[index]);
+    }
+    words
 }

@@ -10,9 +10,10 @@ use crate::{
     labels::LabelMap,
     metrics::{
         AnswerMetrics, ClassificationMetrics, Metrics, MultiLabelMetrics, OrdinalMetrics,
-        RegressionMetrics, TaggingMetrics, argmax,
+        RegressionMetrics, argmax,
     },
     questions::Question,
+    tag_answers::TagAnswers,
 };
 
 /// What each row is to be answered with; all of one kind.
@@ -207,25 +208,8 @@ impl Targets {
                 Metrics::Regression(RegressionMetrics::new(&gold, &predicted, loss))
             }
             Self::Tags(all) => {
-                let name = |tag: u32| labels.name(tag).unwrap_or("O");
-                let width = labels.len();
-                let (mut gold, mut predicted, mut losses) = (vec![], vec![], vec![]);
-                for (row, logits) in each() {
-                    let row = &all[row];
-                    let mut answers = vec!["O"; row.tags.len()];
-                    for ((answer, tag), first) in
-                        answers.iter_mut().zip(&row.tags).zip(&row.first_tokens)
-                    {
-                        if let Some(token) = first {
-                            let logits = &logits[token * width..(token + 1) * width];
-                            *answer = name(argmax(logits));
-                            losses.push(cross_entropy(logits, *tag));
-                        }
-                    }
-                    gold.push(row.tags.iter().map(|tag| name(*tag)).collect::<Vec<&str>>());
-                    predicted.push(answers);
-                }
-                Metrics::Tagging(TaggingMetrics::new(&gold, &predicted, mean(losses)))
+                let rows = each().map(|(row, logits)| (&all[row], logits));
+                Metrics::Tagging(TagAnswers::new(rows, labels).metrics())
             }
             Self::Answers(all) => {
                 let mut losses = vec![];

@@ -1,20 +1,24 @@
 //! What a model of several tasks says of texts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
+use bert_core::Encoding;
 use burn::tensor::Device;
 use serde::Serialize;
 
 use crate::{
-    encode::encode,
+    encode::{encode, encode_sentences},
     error::{Error, Result},
     evaluate::map_batches_to,
     examples::Example,
+    format::Format,
     labels::LabelMap,
     metrics::argmax,
     multi_tasker::MultiTasker,
     prediction::softmax,
-    tagging::{TaggedSpan, TaggedToken, Tagging, words_of},
+    rows::Rows,
+    sentences::Sentence,
+    tagging::{TaggedSpan, TaggedToken, Tagging, Word, words_of, words_of_sentence},
     targets::{best_answer, label_set, rank},
     task_form::AnswerKind,
 };
@@ -70,14 +74,78 @@ impl MultiTasker {
         device: &Device,
     ) -> Result<(Vec<BTreeMap<String, TaskAnswer>>, usize)> {
         let texts = if examples.iter().any(|example| example.pair.is_some()) { 2 } else { 1 };
+        let heads = self.heads_of(texts)?;
+        let (encodings, cut) = encode(&self.tokenizer, &self.config, examples, max_length)?;
+        let words = |row: usize| words_of(&encodings[row], |_| 0);
+        Ok((self.answers(&heads, examples, &encodings, &words, batch_size, device), cut))
+    }
+
+    /// What each task that takes one text says of sentences that are split already, and how many were cut to `max_length`
+    /// tokens. The text of each is its tokens with a space between them.
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict).
+    pub fn predict_sentences(
+        &self,
+        sentences: &[Sentence],
+        max_length: usize,
+        batch_size: usize,
+        device: &Device,
+    ) -> Result<(Vec<BTreeMap<String, TaskAnswer>>, usize)> {
+        let heads = self.heads_of(1)?;
+        let (encodings, cut) =
+            encode_sentences(&self.tokenizer, &self.config, sentences, max_length)?;
+        let text = |sentence: &Sentence| Example {
+            text: sentence.tokens.join(" "),
+            pair: None,
+            label: None,
+            line: sentence.line,
+        };
+        let texts: Vec<Example> = sentences.iter().map(text).collect();
+        let words = |row: usize| words_of_sentence(&encodings[row], &sentences[row]);
+        Ok((self.answers(&heads, &texts, &encodings, &words, batch_size, device), cut))
+    }
+
+    /// The texts a row of a file without labels: what all tasks take or, where some take pairs, as many as there are columns.
+    ///
+    /// # Errors
+    /// [`Error::WhichTexts`] where the columns may be one text with more beside it, or a pair.
+    pub fn texts_of_file(
+        &self,
+        path: &Path,
+        format: Option<Format>,
+        header: bool,
+    ) -> Result<usize> {
+        let texts = self.tasks().iter().map(|task| task.kind.texts());
+        let (least, most) = (texts.clone().min().unwrap_or(1), texts.max().unwrap_or(1));
+        if least == most {
+            return Ok(most);
+        }
+        match Rows::open(path, format, header)?.width() {
+            columns @ (0 | 1) => Ok(columns.max(1)),
+            columns => Err(Error::WhichTexts { path: path.into(), columns }),
+        }
+    }
+
+    /// The heads of the tasks that take so many texts a row.
+    fn heads_of(&self, texts: usize) -> Result<Vec<usize>> {
         let takes = |head: &usize| self.tasks()[*head].kind.texts() == texts;
         let heads: Vec<usize> = (0..self.tasks().len()).filter(takes).collect();
-        if heads.is_empty() {
-            return Err(Error::NoTaskFor { got: texts });
-        }
-        let (encodings, cut) = encode(&self.tokenizer, &self.config, examples, max_length)?;
-        let forward = |input| self.model.forward(&input, &heads, None);
-        let logits = map_batches_to(&encodings, batch_size, device, forward);
+        if heads.is_empty() { Err(Error::NoTaskFor { got: texts }) } else { Ok(heads) }
+    }
+
+    /// What the tasks of these heads say of texts that are encoded.
+    fn answers(
+        &self,
+        heads: &[usize],
+        examples: &[Example],
+        encodings: &[Encoding],
+        words: &dyn Fn(usize) -> Vec<Word>,
+        batch_size: usize,
+        device: &Device,
+    ) -> Vec<BTreeMap<String, TaskAnswer>> {
+        let forward = |input| self.model.forward(&input, heads, None);
+        let logits = map_batches_to(encodings, batch_size, device, forward);
         let mut answers = vec![BTreeMap::new(); examples.len()];
         for (head, logits) in heads.iter().zip(logits) {
             let (task, labels) = (&self.tasks()[*head], &self.labels[*head]);
@@ -112,9 +180,8 @@ impl MultiTasker {
                     }
                     AnswerKind::Number => TaskAnswer::Number { value: f64::from(logits[0]) },
                     AnswerKind::Tags => {
-                        let words = words_of(&encodings[row], |_| 0);
                         let Tagging { tokens, spans, .. } =
-                            Tagging::new(example.text.clone(), &words, logits, labels);
+                            Tagging::new(example.text.clone(), &words(row), logits, labels);
                         TaskAnswer::Tags { tokens, spans }
                     }
                     AnswerKind::Part => {
@@ -125,7 +192,7 @@ impl MultiTasker {
                 answers[row].insert(task.name.clone(), answer);
             }
         }
-        Ok((answers, cut))
+        answers
     }
 }
 

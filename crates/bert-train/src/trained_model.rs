@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use crate::{
     error::{Error, Result},
-    model_dir::ModelDir,
+    model_dir::{ModelDir, Settings},
     multi_tasker::MultiTasker,
     tagger::Tagger,
     task_kind::TaskKind,
@@ -35,6 +35,15 @@ impl TrainedModel {
             (Self::MultiTask(tasker), Some(name)) => Ok(Self::Classifier(tasker.classifier(name)?)),
             (_, Some(name)) => Err(Error::OneTask { path: path.into(), name: name.into() }),
             (model, None) => Ok(model),
+        }
+    }
+
+    /// How it is put together and fed.
+    pub fn settings(&self) -> &Settings {
+        match self {
+            Self::Classifier(classifier) => &classifier.settings,
+            Self::Tagger(tagger) => &tagger.settings,
+            Self::MultiTask(tasker) => &tasker.settings,
         }
     }
 

@@ -109,6 +109,7 @@ impl TrainingState {
             epoch: self.epoch + 1,
             train_loss: self.epoch_loss.get().unwrap_or(0.0),
             head_losses: self.head_losses.iter().map(Mean::get).collect(),
+            weights: vec![],
             finished: vec![],
             dev,
             best: highest.is_none_or(|highest| score > highest),

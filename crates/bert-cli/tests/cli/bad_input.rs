@@ -244,6 +244,10 @@ fn run_files_that_cannot_be_followed() {
         ("model = \"m\"\n\ntrain = 3\n", ["line 3: train", "string"]),
         ("model = \"m\"\ntrain = \"t\"\nseed = 1\nlr = \"x\"\n", ["line 4: lr", "f64"]),
         ("model = \"m\"\n", ["run.toml", "train"]),
+        (
+            "model = \"m\"\ntrain = \"t\"\ndev_fraction = 0.2\ndev = \"d\"\n",
+            ["line 3", "leave out dev or dev_fraction"],
+        ),
         ("model = \n", ["line 1", "run.toml"]),
     ] {
         desk.write("run.toml", content);

@@ -400,6 +400,10 @@ fn several_tasks_from_a_run_file() {
     assert_eq!(answer["text"], "a bad plot");
     assert!(answer["mood"]["probabilities"]["bad"].is_f64(), "{answer}");
     assert_eq!(answer["tags"]["tokens"][1]["text"], "bad");
+    // Words that are split already give the same tags as the text of them.
+    desk.write("words.conll", "a\nbad\nplot\n");
+    let words = ["predict", "--model", "run", "--input", "words.conll"];
+    assert_eq!(json(&desk.bert(&words)), answer);
     let both = json(&desk.bert(&["eval", "--model", "run", "--data", "rows.tsv", "--json"]));
     assert!(
         both["mood"]["accuracy"].is_f64() && both["tags"]["f1"].is_f64() && both["rows"] == 40,
@@ -427,9 +431,27 @@ fn several_tasks_from_a_run_file() {
     let comparison = json(&desk.bert(&seeds));
     assert_eq!(comparison["groups"][0]["runs"].as_array().unwrap().len(), 2, "{comparison}");
 
+    let runs = ["compare", "seeds/seed-0", "seeds/seed-1", "--json"];
+    let by = |more: &[&str]| json(&desk.bert(&[&runs[..], more].concat()));
+    let (mean, tags) = (by(&[]), by(&["--task", "tags"]));
+    assert_eq!(
+        (&mean["metric"], &tags["metric"]),
+        (&"mean of mood accuracy, tags f1".into(), &"tags f1".into())
+    );
+    let on_data = by(&["--task", "tags", "--metric", "loss", "--data", "rows.tsv"]);
+    assert_eq!((&on_data["metric"], &on_data["is_error"]), (&"tags loss".into(), &true.into()));
+
     for (arguments, expected) in [
         (
-            &["train", "tasks.toml", "--pooling", "mean", "--out", "x"][..],
+            &["compare", "seeds/seed-0", "seeds/seed-1", "--metric", "loss"][..],
+            "there is no metric \"loss\" here: of several tasks together there is only the mean: name one of them with --task",
+        ),
+        (
+            &["compare", "seeds/seed-0", "seeds/seed-1", "--task", "moods"],
+            "has no task \"moods\": its tasks are mood, tags",
+        ),
+        (
+            &["train", "tasks.toml", "--pooling", "mean", "--out", "x"],
             "--pooling belongs to a task",
         ),
         (

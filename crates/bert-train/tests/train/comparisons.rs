@@ -7,7 +7,8 @@ use std::{
 
 use bert_heads::PoolingKind;
 use bert_train::{
-    Comparison, Error, Observer, Recipe, RunConfig, TrainedModel, compare, run, run_seeds,
+    Comparison, Error, Measurement, Observer, Recipe, RunConfig, ScoreChoice, Scoring,
+    TrainedModel, compare, run, run_seeds,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -37,6 +38,22 @@ struct Notices(Vec<String>);
 impl Observer for Notices {
     fn notice(&mut self, text: &str) {
         self.0.push(text.to_owned());
+    }
+}
+
+/// By the scores that chose the best models.
+fn on_dev(runs: &[PathBuf]) -> bert_train::Result<Comparison> {
+    compare(runs, Scoring::Dev(&ScoreChoice::default()))
+}
+
+fn measured_on<'a>(path: &'a Path, metric: Option<&str>) -> Measurement<'a> {
+    Measurement {
+        path,
+        format: None,
+        columns: &Clone::clone,
+        score: ScoreChoice { task: None, metric: metric.map(String::from) },
+        max_length: None,
+        batch_size: 4,
     }
 }
 
@@ -82,6 +99,13 @@ fn several_poolings_and_seeds_are_trained_once_and_compared() {
     assert!(last.join("model.safetensors").exists());
     let (again, skipped) = start(true);
     assert_eq!((again, skipped), (first, 0));
+
+    // What was trained on other data is not taken for the same.
+    let rows = fs::read_to_string(&config.train).unwrap();
+    fs::write(&config.train, rows.replacen("bad\n", "good\n", 1)).unwrap();
+    let error = run_seeds(&config, &POOLINGS, 2, &out, false, &device, &mut ()).unwrap_err();
+    assert!(error.is_bad_input() && error.to_string().contains("train.tsv has other"), "{error}");
+    fs::write(&config.train, rows).unwrap();
 
     // Other settings do not replace a run unless told.
     let other = RunConfig { max_length: Some(12), ..config.clone() };
@@ -133,7 +157,7 @@ fn runs_without_a_dev_file_and_taggers() {
     let other = RunConfig { dev_fraction: Some(0.4), ..texts };
     let single = dir.path().join("other");
     run(&other, &single, false, &device, &mut ()).unwrap();
-    let error = compare(&[out.join("mean/seed-0"), single], None).unwrap_err();
+    let error = on_dev(&[out.join("mean/seed-0"), single]).unwrap_err();
     assert!(matches!(error, Error::DevRows { .. }), "{error}");
 
     let sentence = "the\tO\nmovie\tB-X\nplot\tI-X\n\na\tO\nfilm\tB-X\n\n";
@@ -160,7 +184,7 @@ fn answers_are_those_of_the_model() {
     let report = run(&config, &out, false, &device, &mut ()).unwrap();
     let model = TrainedModel::load(&out, &device).unwrap();
     let score = |path: &str| {
-        model.score(&dir.path().join(path), None, &Clone::clone, None, 4, &device).unwrap()
+        model.score(&out, &measured_on(&dir.path().join(path), None), &device).unwrap()
     };
     let dev = score("dev.tsv");
     assert_eq!((dev.metric.as_str(), dev.value), ("accuracy", report.dev.main()));
@@ -176,6 +200,60 @@ fn answers_are_those_of_the_model() {
     // Each word is a token, and there are [CLS] and [SEP].
     assert_eq!(first["tokens"], words + 2);
     assert_eq!(score("train.tsv").rows.len(), 40);
+}
+
+/// A run is judged by the score that chose its best model, in its report and in comparisons, unless another one is named.
+#[test]
+fn the_score_that_chose_the_best_model_is_compared() {
+    let (_, device) = devices().remove(0);
+    let dir = TempDir::new().unwrap();
+    let mut config = config(dir.path());
+    config.recipe.control.metric = Some("loss".into());
+    let runs = [1, 2].map(|seed| {
+        config.recipe.seed = seed;
+        let out = dir.path().join(seed.to_string());
+        run(&config, &out, false, &device, &mut ()).unwrap();
+        out
+    });
+    let report = json_of(&runs[0].join("report.json"));
+    assert_eq!((&report["metric"], &report["value"]), (&json!("loss"), &report["dev"]["loss"]));
+    let by_loss = on_dev(&runs).unwrap();
+    assert_eq!((by_loss.metric.as_str(), by_loss.is_error), ("loss", true));
+    assert_eq!(report["value"], by_loss.groups[0].runs[0].value);
+    assert!(by_loss.to_string().starts_with("loss  "), "{by_loss}");
+    // Rows have answers all the same.
+    assert!(by_loss.groups[0].not_above_majority.is_some() && !by_loss.lengths.is_empty());
+
+    let model = TrainedModel::load(&runs[0], &device).unwrap();
+    let dev = dir.path().join("dev.tsv");
+    let score = |metric| model.score(&runs[0], &measured_on(&dev, metric), &device);
+    let own = score(None).unwrap();
+    assert_eq!((own.metric.as_str(), json!(own.value)), ("loss", report["value"].clone()));
+    let f1 = score(Some("f1_macro")).unwrap();
+    assert_eq!(
+        (f1.metric.as_str(), json!(f1.value)),
+        ("f1_macro", report["dev"]["f1_macro"].clone())
+    );
+    let choice = ScoreChoice { task: None, metric: Some("f1_macro".into()) };
+    let by_f1 = compare(&runs, Scoring::Dev(&choice)).unwrap();
+    assert_eq!((by_f1.metric.as_str(), by_f1.groups[0].runs[0].value), ("f1_macro", f1.value));
+    let error = score(Some("kappa")).unwrap_err();
+    assert!(matches!(error, Error::UnknownMetric { .. }), "{error}");
+
+    // How often a checkpoint was written makes no other group; another score cannot be compared.
+    config.recipe.control.metric = None;
+    config.recipe.control.checkpoint_every = bert_train::Every::Never;
+    let third = dir.path().join("third");
+    run(&config, &third, false, &device, &mut ()).unwrap();
+    let error = on_dev(&[runs[0].clone(), third.clone()]).unwrap_err();
+    assert!(
+        error.to_string().contains("third by accuracy: name a score that both have"),
+        "{error}"
+    );
+    let settings = fs::read_to_string(third.join("run.toml")).unwrap();
+    fs::write(third.join("run.toml"), settings + "metric = \"loss\"\n").unwrap();
+    let same = compare(&[runs[0].clone(), third], Scoring::Dev(&choice)).unwrap();
+    assert_eq!(same.groups[0].name, "all runs");
 }
 
 /// A run as it is written down: its rows are (gold, predicted, tokens).
@@ -227,7 +305,7 @@ fn by_hand(dir: &Path) -> Comparison {
         .enumerate()
         .map(|(i, (settings, wrong))| write_run(&dir.join(i.to_string()), settings, &rows(wrong)))
         .collect();
-    compare(&runs, None).unwrap()
+    on_dev(&runs).unwrap()
 }
 
 #[test]
@@ -293,7 +371,7 @@ fn groups_and_scores_of_another_kind() {
     let dir = TempDir::new().unwrap();
     let one = write_run(&dir.path().join("one"), "seed = 4", &rows(&[1]));
     let two = write_run(&dir.path().join("two"), "seed = 4\n[task]\nkind = \"x\"", &rows(&[1]));
-    let comparison = compare(&[one.clone(), two.clone()], None).unwrap();
+    let comparison = on_dev(&[one.clone(), two.clone()]).unwrap();
     let names: Vec<&str> = comparison.groups.iter().map(|group| group.name.as_str()).collect();
     assert_eq!(names, ["no task.kind", "task.kind x"]);
     assert_eq!(comparison.groups[0].summary.sd, None);
@@ -304,7 +382,7 @@ fn groups_and_scores_of_another_kind() {
         let value = if path.ends_with("one") { 0.5 } else { 0.75 };
         Ok(bert_train::Score { metric: "f1".into(), value, rows: vec![] })
     };
-    let comparison = compare(&[one, two], Some(&score)).unwrap();
+    let comparison = compare(&[one, two], Scoring::Model(&score)).unwrap();
     assert_eq!((comparison.metric.as_str(), comparison.lengths.len()), ("f1", 0));
     let pair = &comparison.pairs[0];
     assert_eq!((pair.difference, pair.sign_test), (Some(-0.25), None));
@@ -332,7 +410,7 @@ fn runs_that_cannot_be_compared() {
         (vec![one.clone(), damaged], ["predictions.jsonl is damaged", "train the run again"]),
         (vec![one, no_settings], ["run.toml is damaged", "train the run again"]),
     ] {
-        let error = compare(&runs, None).unwrap_err();
+        let error = on_dev(&runs).unwrap_err();
         assert!(error.is_bad_input(), "{error}");
         for part in parts {
             assert!(error.to_string().contains(part), "{part:?} is not in {error}");

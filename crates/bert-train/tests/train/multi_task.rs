@@ -7,8 +7,8 @@ use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::random::{Purpose, Stream};
 use bert_train::{
     Agreement, Balance, Baselines, Column, EpochReport, Error, Example, Metrics, Mixing,
-    MultiTaskConfig, MultiTasker, Observer, Recipe, RunFile, Sampling, StepReport, StepSize,
-    TaskAnswer, TaskForm, TaskTable, TrainedModel, Verdict, export, run_tasks,
+    MultiTaskConfig, MultiTasker, Observer, Recipe, RunConfig, RunFile, Sampling, StepReport,
+    StepSize, TaskAnswer, TaskForm, TaskTable, TrainedModel, Verdict, export, run, run_tasks,
 };
 use burn::tensor::Device;
 
@@ -189,6 +189,14 @@ fn tasks_of_every_kind_are_trained_written_and_applied() {
         let TaskAnswer::Part { answer } = &answers[0]["span"] else { panic!("no part") };
         assert!("a bad film".contains(answer.as_str()), "{answer}");
 
+        // Of a file with one column the tasks for one text are asked; of more it must be said which they are.
+        let (one, two) = (dir.path().join("one.txt"), dir.path().join("rows.tsv"));
+        fs::write(&one, "the good movie\n").unwrap();
+        assert_eq!(tasker.texts_of_file(&one, None, false).unwrap(), 1);
+        let which = tasker.texts_of_file(&two, None, true).unwrap_err();
+        assert!(which.is_bad_input() && which.to_string().contains("7 columns"), "{which}");
+        assert!(which.to_string().ends_with("--column COL, twice for a pair"), "{which}");
+
         // On its training file, one forward serves the tasks of one data set.
         let head = tasker.head("mood").unwrap();
         let own = |columns: &bert_train::Columns| columns.clone();
@@ -345,6 +353,36 @@ fn every_mixture_is_repeatable() {
     assert!(losses[0] != losses[6]);
 }
 
+/// What is learned of the balance is said after each epoch: with uncertainty exp(-s), and half of it for a squared error.
+#[test]
+fn learned_weights_are_told() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = every_kind(dir.path());
+    config.tasks.retain(|name, _| ["mood", "pairs"].contains(&name.as_str()));
+    config.tasks.get_mut("mood").unwrap().weight = 3.0;
+    config.mixing.balance = Balance::Uncertainty { weight_lr: 0.1 };
+    let (_, memory) = run_of(&config, &device);
+    let told: Vec<&String> =
+        memory.notices.iter().filter(|line| line.starts_with("what each task's loss")).collect();
+    assert_eq!(told.len(), 2, "{:?}", memory.notices);
+    for (epoch, told) in memory.epochs.iter().zip(told) {
+        let s = |name: &str| f64::from(memory.weights[epoch.epoch - 1][name][0]);
+        let expected = [
+            3.0 * (-s("tasks.mood.log_variance")).exp(),
+            0.5 * (-s("tasks.pairs.log_variance")).exp(),
+        ];
+        let is_close = |(got, expected): (&f64, &f64)| (got - expected).abs() < 1e-5;
+        assert!(epoch.weights.iter().zip(&expected).all(is_close), "{epoch:?} {expected:?}");
+        let [mood, pairs] = expected;
+        assert!(told.ends_with(&format!("mood {mood:.3}, pairs {pairs:.3}")), "{told}");
+    }
+    assert!(memory.epochs[0].weights != memory.epochs[1].weights);
+
+    config.mixing.balance = Balance::Fixed;
+    assert!(run_of(&config, &device).1.epochs.iter().all(|epoch| epoch.weights.is_empty()));
+}
+
 /// A task without a better score for so long is trained no more: its head stays to the bit, and it takes no steps.
 #[test]
 fn a_finished_task_is_frozen() {
@@ -461,10 +499,56 @@ fn tasks_are_held_against_being_alone() {
     alone.tasks.retain(|name, _| name == "mood");
     let mood = dir.path().join("mood");
     run_tasks(&alone, &mood, false, &Baselines::None, &device, &mut ()).unwrap();
-    let dirs = Baselines::Dirs(vec![mood]);
-    let report = run_tasks(&config, &again, false, &dirs, &device, &mut ()).unwrap();
+    let dirs = Baselines::Dirs(vec![mood.clone()]);
+    let mut memory = Memory::default();
+    let report = run_tasks(&config, &again, false, &dirs, &device, &mut memory).unwrap();
     assert_eq!(report.comparisons.len(), 1);
     assert_eq!(report.comparisons[0].task, "mood");
+    // It held out the same rows of the same file; another seed, share or split would have held out others.
+    let seen =
+        |notices: &[String]| notices.iter().filter(|line| line.contains("was trained on")).count();
+    assert_eq!(seen(&memory.notices), 0, "{:?}", memory.notices);
+    let said = |config: &MultiTaskConfig, dir: &Path| {
+        let mut memory = Memory::default();
+        let dirs = Baselines::Dirs(vec![dir.to_owned()]);
+        run_tasks(config, &again, true, &dirs, &device, &mut memory).unwrap();
+        assert!(seen(&memory.notices) < 2, "{:?}", memory.notices);
+        memory.notices.into_iter().find(|line| line.contains("was trained on"))
+    };
+    config.recipe.epochs = 1;
+    let mut other = config.clone();
+    other.recipe.seed = 1;
+    let notice = said(&other, &mood).unwrap();
+    assert!(
+        notice.contains("mood was trained on") && notice.contains("holds out other rows"),
+        "{notice}"
+    );
+    other = config.clone();
+    other.tasks.values_mut().for_each(|table| table.dev_fraction = Some(0.3));
+    assert!(said(&other, &mood).is_some());
+    other = config.clone();
+    for table in other.tasks.values_mut() {
+        table.dev = Some(table.train.clone());
+    }
+    assert!(said(&other, &mood).unwrap().contains("the dev rows of task mood"));
+
+    // The same of a run of one task; its columns, which are left open, are the same.
+    let rows = fs::read_to_string(&config.tasks["mood"].train).unwrap();
+    let rows = rows.lines().map(|row| row.split('\t').collect::<Vec<_>>());
+    let two: String = rows.map(|row| format!("{}\t{}\n", row[0], row[2])).collect();
+    let file = dir.path().join("two.tsv");
+    fs::write(&file, two).unwrap();
+    let mut of_one = config.clone();
+    of_one.tasks.retain(|name, _| name == "mood");
+    of_one.tasks.insert("mood".into(), table(TaskForm::Classify, &file, &["sentence"], "mood"));
+    let single = dir.path().join("single");
+    let mut run_config = RunConfig::new(&config.model, &file);
+    (run_config.recipe.epochs, run_config.columns.header) = (1, true);
+    run_config.max_length = Some(24);
+    run(&run_config, &single, false, &device, &mut ()).unwrap();
+    assert_eq!(said(&of_one, &single), None);
+    of_one.recipe.seed = 1;
+    assert!(said(&of_one, &single).is_some());
 }
 
 /// The first line of a fault, with the line and the key that it names.
