@@ -74,7 +74,15 @@ impl Texts {
     pub fn examples(&self, path: &Path, texts: usize) -> Result<Examples, Failure> {
         let columns =
             Columns { text: self.column.clone(), header: self.header, ..Columns::default() };
-        Ok(Examples::unlabelled(path, self.format, &columns, texts)?)
+        let examples = Examples::unlabelled(path, self.format, &columns, texts)?;
+        let (all, path) = (examples.columns(), path.display());
+        if self.column.is_empty() && all > texts {
+            let read = if texts == 1 { "first is" } else { "first two are" };
+            eprintln!(
+                "{path} has {all} columns, of which the {read} read: name others with --column COL"
+            );
+        }
+        Ok(examples)
     }
 }
 

@@ -39,7 +39,6 @@ pub struct Predict {
         long = "text",
         value_name = "TEXT",
         allow_hyphen_values = true,
-        required_unless_present = "input",
         conflicts_with = "input"
     )]
     one: Option<String>,
@@ -65,6 +64,10 @@ pub struct Predict {
 impl Predict {
     /// Predicts.
     pub fn run(self) -> Result<(), Failure> {
+        if self.one.is_none() && self.texts.input.is_none() {
+            let message = "expected --text TEXT, or --input FILE with the texts";
+            return Err(Failure::Usage(message.to_owned()));
+        }
         let device = self.running.device()?;
         let batch_size = self.running.batch_size;
         match TrainedModel::load(&self.model, &device)?.task(self.task.as_deref(), &self.model)? {

@@ -881,6 +881,16 @@ pub enum Error {
         /// The layout that it has.
         got: u32,
     },
+    /// A run is gone on with from another directory.
+    #[error(
+        "{path} names the model {model}, which is not here: go on from the directory in which the run was begun"
+    )]
+    OtherPlace {
+        /// The run file.
+        path: PathBuf,
+        /// The model.
+        model: PathBuf,
+    },
     /// A run has changed since a checkpoint was written.
     #[error(
         "{path} belongs to a run of other settings or data: {difference}: put it back, or train anew with --overwrite"
@@ -1104,6 +1114,7 @@ impl Error {
             | Self::UnknownMetric { .. }
             | Self::CheckpointFormat { .. }
             | Self::CheckpointChanged { .. }
+            | Self::OtherPlace { .. }
             | Self::CheckpointParameter { .. }
             | Self::CheckpointTensors { .. }
             | Self::OutTaken { .. } => true,

@@ -56,6 +56,11 @@ impl Examples {
         Ok(Self { rows, positions, has_label_sets: false })
     }
 
+    /// How many columns the file has.
+    pub fn columns(&self) -> usize {
+        self.rows.width()
+    }
+
     fn example(&self, row: &Row) -> Result<Example> {
         let text_at = |position| self.text(row, position);
         let label = self.positions.label.map(text_at).transpose()?;

@@ -156,7 +156,14 @@ impl MultiTaskConfig {
     /// line and key.
     pub fn load(path: &Path, flags: toml::Table) -> Result<Self> {
         let file = RunFile::read(path)?;
-        file.check_keys(&[], &[&KEYS, Recipe::KEYS].concat())?;
+        let known = [&KEYS, Recipe::KEYS].concat();
+        let of_task = |key: &&String| TASK_KEYS.contains(&key.as_str());
+        let is_strange = |key: &&String| !known.contains(&key.as_str());
+        if let Some(key) = file.keys().filter(is_strange).find(of_task) {
+            let message = format!("key {key:?} belongs to a task: write it under [task.NAME]");
+            return Err(file.refuse(&[key], message));
+        }
+        file.check_keys(&[], &known)?;
         let names = file.names("task");
         for name in &names {
             let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';

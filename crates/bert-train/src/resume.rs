@@ -26,7 +26,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::NoRun`] where there is no run, [`Error::CheckpointChanged`] where its settings, its data or the model that it
-/// started from have changed, [`Error::CheckpointFormat`] for a checkpoint of another version, and as [`run`](crate::run).
+/// started from have changed, [`Error::OtherPlace`] where that model is not found, [`Error::CheckpointFormat`] for a checkpoint of another version, and as [`run`](crate::run).
 pub fn resume(out: &Path, device: &Device, observer: &mut dyn Observer) -> Result<RunReport> {
     let path = out.join(RUN_FILE);
     if !path.exists() {
@@ -37,11 +37,21 @@ pub fn resume(out: &Path, device: &Device, observer: &mut dyn Observer) -> Resul
     }
     if RunFile::read(&path)?.has_tasks() {
         let config = MultiTaskConfig::load(&path, toml::Table::new())?;
+        check_place(&path, &config.model)?;
         run_tasks_from(Start::Resume, &config, out, device, observer)
     } else {
         let config = RunConfig::load(&path, toml::Table::new())?;
+        check_place(&path, &config.model)?;
         run_from(Start::Resume, &config, out, device, observer)
     }
+}
+
+/// Refuses to go on from a directory from which the paths of a run file lead nowhere.
+fn check_place(run_file: &Path, model: &Path) -> Result<()> {
+    if model.is_relative() && !model.exists() {
+        return Err(Error::OtherPlace { path: run_file.into(), model: model.into() });
+    }
+    Ok(())
 }
 
 /// Where a run begins.

@@ -1,5 +1,6 @@
 //! Rows of a data file of any format, read one after the other.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -76,6 +77,10 @@ impl Rows {
     /// # Errors
     /// Where the format is not known or is one of tokens, or the first row can't be read or is not there.
     pub fn open(path: &Path, format: Option<Format>, header: bool) -> Result<Self> {
+        if path.is_dir() {
+            let source = io::ErrorKind::IsADirectory.into();
+            return Err(Error::Read { path: path.into(), source });
+        }
         let format = format.map_or_else(|| Format::of_path(path), Ok)?;
         let mut source = match format {
             Format::Tsv => Source::Tsv(Lines::open(path)?),

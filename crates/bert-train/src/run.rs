@@ -187,12 +187,14 @@ impl Run<'_> {
         if config.long != Long::Truncate {
             return Err(long_of("tokens with tags"));
         }
-        if config.freeze.is_some() {
-            return Err(Error::WrongData {
-                key: "freeze",
-                expected: "texts with one label",
-                holds: "tokens with tags",
-            });
+        let of_texts = [
+            ("freeze", config.freeze.is_some()),
+            ("text", !config.columns.text.is_empty()),
+            ("label", config.columns.label.is_some()),
+        ];
+        if let Some((key, _)) = of_texts.into_iter().find(|(_, is_given)| *is_given) {
+            let (expected, holds) = ("texts with one label", "tokens with tags");
+            return Err(Error::WrongData { key, expected, holds });
         }
         if config.layer_mixture {
             return Err(Error::MixtureOfTokens { path: config.train.clone() });

@@ -43,6 +43,11 @@ impl RunFile {
         self.table.contains_key("task")
     }
 
+    /// The keys at the top level.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.table.keys()
+    }
+
     /// The names in a table.
     pub(crate) fn names(&self, table: &str) -> Vec<String> {
         let table = self.table.get(table).and_then(toml::Value::as_table);

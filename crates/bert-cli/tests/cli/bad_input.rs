@@ -221,6 +221,10 @@ fn flags_that_cannot_be_followed() {
     let arguments = ["predict", "--model", "run", "--text", "good"];
     let output = desk.program().args(arguments).env("BURN_DEVICE", "oven").output().unwrap();
     assert_refused(&output, 2, &["oven", "flex"]);
+    let output = desk.bert(&["predict", "--model", "run"]);
+    assert_refused(&output, 2, &["--text TEXT", "--input FILE"]);
+    std::fs::create_dir(desk.path("folder")).unwrap();
+    assert_refused(&desk.train(&["--dev", "folder"]), 2, &["folder", "directory"]);
     let output = desk.train(&["--pooling", "avg"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("adaptive"), "{}", stderr(&output));
@@ -368,6 +372,8 @@ fn poolings_and_mixtures_that_make_no_sense() {
     let tagger = ["train", "--train", "train.conll", "--model", text(&model), "--out", "run"];
     let output = desk.bert(&[&tagger[..], &["--layer-mixture"]].concat());
     assert_refused(&output, 2, &["train.conll", "leave out the layer mixture"]);
+    let output = desk.bert(&[&tagger[..], &["--text", "1"]].concat());
+    assert_refused(&output, 2, &["text is for texts with one label", "leave it out"]);
     assert!(!desk.path("run").exists());
 }
 

@@ -27,7 +27,12 @@ fn train_eval_predict_embed_inspect() {
     desk.write("texts.txt", "the film\n\nit is very good\n");
     let output = desk.bert(&["predict", "--model", "run", "--input", "texts.txt"]);
     assert_eq!(stdout(&output).lines().count(), 2, "{}", stderr(&output));
+    // Whoever leaves columns aside without a word is told.
+    let output = desk.bert(&["predict", "--model", "run", "--input", "train.tsv"]);
+    let told = "train.tsv has 2 columns, of which the first is read: name others with --column COL";
+    assert!(stderr(&output).contains(told), "{}", stderr(&output));
     let output = desk.bert(&["embed", "--model", "run", "--input", "texts.txt", "--normalize"]);
+    assert!(!stderr(&output).contains("columns"), "{}", stderr(&output));
     let lines: Vec<serde_json::Value> =
         stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[1]["text"], "it is very good");

@@ -648,6 +648,11 @@ fn run_files_are_refused_with_line_and_key() {
             1,
             "leave out sampling, or write step = \"one\"",
         ),
+        (
+            &task.replace("[task.a]", "pooling = \"mean\"\n[task.a]"),
+            2,
+            "key \"pooling\" belongs to a task: write it under [task.NAME]",
+        ),
         (&task.replace("[task.a]", "[task.text]"), 2, "a task cannot be called \"text\""),
         (
             &format!("{task}dev_fraction = 1.5\n"),

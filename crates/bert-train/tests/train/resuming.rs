@@ -402,6 +402,12 @@ fn a_checkpoint_that_does_not_belong_is_refused_by_name() {
     refused(&["step-7", "train.tsv has other content"]);
     fs::write(&config.train, data).unwrap();
 
+    // From elsewhere, the model is not where the run file says.
+    let here = format!("{:?}", config.model.display().to_string());
+    fs::write(out.join("run.toml"), run_file.replace(&here, "\"models/tiny\"")).unwrap();
+    refused(&["run.toml names the model models/tiny", "in which the run was begun"]);
+    fs::write(out.join("run.toml"), &run_file).unwrap();
+
     // Another version.
     let step = out.join("checkpoints/step-7");
     let state = fs::read_to_string(step.join("state.json")).unwrap();
