@@ -37,6 +37,10 @@ pub struct RecipeFlags {
     /// step takes twice as long; 1 is usual [default: 0]
     #[arg(long, value_name = "EPSILON")]
     fgm: Option<f64>,
+    /// Measure and keep an exponential moving average of the weights in their place, with this decay, such as 0.999; it
+    /// takes as much memory as the trained weights [default: 0]
+    #[arg(long, value_name = "DECAY")]
+    ema: Option<f64>,
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -53,6 +57,7 @@ impl RecipeFlags {
         set(&mut regularisation.label_smoothing, &self.label_smoothing);
         set(&mut regularisation.r_drop, &self.r_drop);
         set(&mut regularisation.fgm, &self.fgm);
+        set(&mut regularisation.ema, &self.ema);
         recipe.head_learning_rate = self.head_lr.or(recipe.head_learning_rate);
         recipe.pooling_learning_rate = self.pooling_lr.or(recipe.pooling_learning_rate);
         recipe.task_embedding_learning_rate =

@@ -2,7 +2,7 @@
 //! as it was written.
 //!
 //! `weights.safetensors` has every parameter by the path of its field, `optimizer.safetensors` the two moments of each that has
-//! taken a step (`PATH.moment_1`, `PATH.moment_2`), `best.safetensors` the parameters of the best model so far, `state.json` all
+//! taken a step (`PATH.moment_1`, `PATH.moment_2`), `average.safetensors` the average of the weights where it is kept, `best.safetensors` the parameters of the best model so far, `state.json` all
 //! else, and `SHA256SUMS` what `sha256sum -c` checks. Names stand for parameters: Burn's own ids are new in every process.
 
 use std::{
@@ -33,6 +33,7 @@ const FOLDER: &str = "checkpoints";
 
 const WEIGHTS: &str = "weights.safetensors";
 const OPTIMIZER: &str = "optimizer.safetensors";
+const AVERAGE: &str = "average.safetensors";
 const BEST: &str = "best.safetensors";
 const STATE: &str = "state.json";
 const SUMS: &str = "SHA256SUMS";
@@ -93,10 +94,15 @@ impl Checkpoints {
         let optimizer_steps =
             moments.iter().map(|(name, moment)| (name.clone(), moment.steps)).collect();
         write_safetensors(dir.join(OPTIMIZER), &tensors(moments))?;
+        if let Some(average) = snapshot.average {
+            write_safetensors(dir.join(AVERAGE), &average())?;
+        }
         if best_step.is_some() {
             // The best model is mostly one that lies on the disk already, in a file that nobody writes to again.
             let source = match &self.newest {
-                _ if best_step == Some(state.step) => Some(dir.join(WEIGHTS)),
+                _ if best_step == Some(state.step) => {
+                    Some(dir.join(if snapshot.average.is_some() { AVERAGE } else { WEIGHTS }))
+                }
                 Some((newest, best)) if *best == best_step => Some(newest.join(BEST)),
                 _ => None,
             };
@@ -116,7 +122,7 @@ impl Checkpoints {
         let json = serde_json::to_string(&state).expect("plain values under string keys"); // INVARIANT: they are numbers, strings, lists and maps by strings
         write_atomically(dir.join(STATE), json.as_bytes())?;
         let mut sums = String::new();
-        for name in [WEIGHTS, OPTIMIZER, BEST, STATE] {
+        for name in [WEIGHTS, OPTIMIZER, AVERAGE, BEST, STATE] {
             let path = dir.join(name);
             if path.exists() {
                 sums += &format!("{}  {name}\n", checksum(&path).map_err(unwritable)?);
@@ -198,6 +204,7 @@ impl Checkpoints {
         let saved = Saved {
             path: path.into(),
             weights: verify(WEIGHTS)?,
+            average: sums.contains_key(AVERAGE).then(|| verify(AVERAGE)).transpose()?,
             optimizer: verify(OPTIMIZER)?,
             best: if has_best { Some(verify(BEST)?) } else { None },
             state: state.training,

@@ -848,7 +848,8 @@ pub enum Error {
     },
     /// The loss or the gradient stopped being a number.
     #[error(
-        "the {what} is {value} at step {step} (epoch {epoch}): lower the learning rate; {}",
+        "the {what} is {value} at step {step} (epoch {epoch}): lower the learning rate, or r-drop and fgm where they are on, or \
+         train with --precision float32; {}",
         kept(*.epoch)
     )]
     NotFinite {

@@ -9,6 +9,7 @@ use crate::{
     agreement::Agreement,
     control::Every,
     error::{Error, Result},
+    memory::MB,
     metrics::Metrics,
     mixer::Mixer,
     observer::{EpochReport, Observer, StepReport},
@@ -20,6 +21,7 @@ use crate::{
     step::{Step, train_step},
     trainable::Trainable,
     training_state::{Evaluations, Saved, Snapshot, TrainingState, weights_of},
+    weight_average::WeightAverage,
 };
 
 /// A finished run.
@@ -100,7 +102,16 @@ pub(crate) fn fine_tune_from<M: Trainable>(
 
     let mut state = TrainingState::new(mixer.state.clone(), mixer.heads());
     let mut best: Option<M> = None;
+    let decay = Some(recipe.regularisation.ema).filter(|decay| *decay > 0.0);
+    let mut average = decay.map(|decay| WeightAverage::new(decay, model.valid()));
+    if average.is_some() {
+        let bytes = WeightAverage::bytes(&model).div_ceil(MB);
+        observer.notice(&format!("the average of the weights takes {bytes} MB of memory"));
+    }
     if let Some(saved) = saved {
+        if let Some(decay) = decay {
+            average = Some(WeightAverage::new(decay, saved.average(model.valid())?));
+        }
         (model, best) = saved.restore(model, &mut optimizer)?;
         state = saved.state;
         mixer.state = state.mixer.clone();
@@ -175,6 +186,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                 }
             }
             state.step += 1;
+            average = average.map(|average| average.with(&model, state.step, &device));
             state.place += 1;
             state.rows += step_rows;
             state.epoch_loss.add(loss, step_rows);
@@ -197,7 +209,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                 && state.step.is_multiple_of(every)
                 && !is_last
             {
-                let evaluated = model.valid();
+                let evaluated = evaluated_of(&model, average.as_ref());
                 let dev = evaluate(&evaluated, dev, recipe, &state, &plain)?;
                 let report = state.judge(dev, control)?;
                 observer.epoch(&report, &|| evaluated.named_parameters())?;
@@ -213,7 +225,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             let is_due = !is_last && control.checkpoint_every.is_due(steps, time, false);
             if is_due || is_interrupted && control.checkpoint_every != Every::Never {
                 state.mixer = mixer.state.clone();
-                keep(&state, &model, best.as_ref(), &optimizer, observer)?;
+                keep(&state, &model, average.as_ref(), best.as_ref(), &optimizer, observer)?;
                 (kept_step, kept_at) = (state.step, Instant::now());
             }
             if is_interrupted {
@@ -225,7 +237,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         if let Some(agreement) = Agreement::measure(&model, train, sampler, state.step, &device) {
             observer.agreement(&agreement);
         }
-        let evaluated = model.valid();
+        let evaluated = evaluated_of(&model, average.as_ref());
         let dev = evaluate(&evaluated, dev, recipe, &state, &plain)?;
         let scores = dev.scores();
         let mut report = state.judge(dev, control)?;
@@ -239,7 +251,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         let (steps, time) = (state.step - kept_step, kept_at.elapsed());
         if control.checkpoint_every.is_due(steps, time, true) {
             state.mixer = mixer.state.clone();
-            keep(&state, &model, best.as_ref(), &optimizer, observer)?;
+            keep(&state, &model, average.as_ref(), best.as_ref(), &optimizer, observer)?;
             (kept_step, kept_at) = (state.step, Instant::now());
         }
     }
@@ -273,17 +285,25 @@ fn evaluate<M: Trainable>(
     Err(Error::NotFinite { what: "dev loss", step, epoch, value: dev.loss() })
 }
 
+/// The model that is measured and kept, in evaluation.
+fn evaluated_of<M: Trainable>(model: &M, average: Option<&WeightAverage<M>>) -> M {
+    average.map_or_else(|| model.valid(), |average| average.model().clone())
+}
+
 /// Hands a checkpoint to the observer.
 fn keep<M: Trainable>(
     state: &TrainingState,
     model: &M,
+    average: Option<&WeightAverage<M>>,
     best: Option<&M>,
     optimizer: &Optimizer,
     observer: &mut dyn Observer,
 ) -> Result<()> {
+    let averaged = average.map(|average| || weights_of(average.model()));
     observer.checkpoint(&Snapshot {
         state,
         weights: &|| weights_of(model),
+        average: averaged.as_ref().map(|averaged| averaged as &dyn Fn() -> _),
         best: &|| best.map(weights_of).unwrap_or_default(),
         optimizer: &|| optimizer.moments(),
     })

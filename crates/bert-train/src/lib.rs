@@ -88,6 +88,7 @@ mod trainable;
 mod trained_model;
 mod training_state;
 mod vocabulary;
+mod weight_average;
 mod weights_ansi;
 mod weights_page;
 mod windows;

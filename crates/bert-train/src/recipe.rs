@@ -94,6 +94,7 @@ impl Recipe {
         "label_smoothing",
         "r_drop",
         "fgm",
+        "ema",
         "checkpoint_every",
         "keep_checkpoints",
         "eval_every",

@@ -40,6 +40,13 @@ pub struct Regularisation {
     /// The fast gradient method: Miyato, Dai, Goodfellow (arXiv:1605.07725), section 3.
     #[serde(skip_serializing_if = "is_zero")]
     pub fgm: f64,
+    /// How slowly the average of the weights moves that is measured and kept in their place, in `[0, 1)`: after step `t`,
+    /// `average = d average + (1 - d) weights` with `d = min(ema, (1 + t) / (10 + t))`.
+    ///
+    /// # Source
+    /// Polyak, Juditsky (SIAM J. Control Optim. 30, 1992); Izmailov et al. (arXiv:1803.05407).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ema: f64,
 }
 
 impl Regularisation {
@@ -50,6 +57,9 @@ impl Regularisation {
         if !(0.0..1.0).contains(&self.label_smoothing) {
             let expected = "a share from 0, less than 1";
             return refuse("label-smoothing", self.label_smoothing, expected);
+        }
+        if !(0.0..1.0).contains(&self.ema) {
+            return refuse("ema", self.ema, "a number from 0, less than 1");
         }
         for (key, value) in [("r-drop", self.r_drop), ("fgm", self.fgm)] {
             if !(value >= 0.0 && value.is_finite()) {
@@ -101,9 +111,9 @@ mod tests {
     #[test]
     fn what_is_off_is_not_written() {
         assert_eq!(toml::to_string(&Regularisation::default()).unwrap(), "");
-        let all = "label_smoothing = 0.1\nr_drop = 1.0\nfgm = 2.0\n";
+        let all = "label_smoothing = 0.1\nr_drop = 1.0\nfgm = 2.0\nema = 0.99\n";
         let read: Regularisation = toml::from_str(all).unwrap();
-        assert_eq!(read, Regularisation { label_smoothing: 0.1, r_drop: 1.0, fgm: 2.0 });
+        assert_eq!(read, Regularisation { label_smoothing: 0.1, r_drop: 1.0, fgm: 2.0, ema: 0.99 });
         assert_eq!(toml::to_string(&read).unwrap(), all);
         let keys: toml::Table = toml::from_str(all).unwrap();
         assert!(keys.keys().all(|key| crate::Recipe::KEYS.contains(&key.as_str())));
@@ -119,6 +129,7 @@ mod tests {
             (Regularisation { label_smoothing: f64::NAN, ..none }, "label-smoothing must be a"),
             (Regularisation { r_drop: -1.0, ..none }, "r-drop must be a number from 0, got -1"),
             (Regularisation { fgm: -0.5, ..none }, "fgm must be a number from 0, got -0.5"),
+            (Regularisation { ema: 1.0, ..none }, "ema must be a number from 0, less than 1"),
             (Regularisation { r_drop: f64::INFINITY, ..none }, "r-drop must be a number from 0"),
         ] {
             let error = wrong.check().unwrap_err();

@@ -149,6 +149,8 @@ pub struct Snapshot<'a> {
     pub(crate) state: &'a TrainingState,
     /// Every parameter by its path, as it lies in memory.
     pub(crate) weights: &'a dyn Fn() -> Vec<NamedTensor>,
+    /// Their average, where it is kept.
+    pub(crate) average: Option<&'a dyn Fn() -> Vec<NamedTensor>>,
     /// Those of the best model, where there was an evaluation.
     pub(crate) best: &'a dyn Fn() -> Vec<NamedTensor>,
     /// What the optimiser keeps.
@@ -185,6 +187,7 @@ pub(crate) struct Saved {
     pub(crate) path: PathBuf,
     pub(crate) state: TrainingState,
     pub(crate) weights: PathBuf,
+    pub(crate) average: Option<PathBuf>,
     pub(crate) best: Option<PathBuf>,
     pub(crate) optimizer: PathBuf,
     /// The steps that each parameter with an optimiser state has taken.
@@ -221,6 +224,17 @@ impl Saved {
             }
         }
         Ok((model, best))
+    }
+
+    /// `model`, in evaluation, with the averaged weights.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointParameter`] where there is none, or a parameter of the model is missing or has another shape.
+    pub(crate) fn average<M: Module>(&self, model: M) -> Result<M> {
+        match &self.average {
+            Some(path) => self.set_weights(model, path),
+            None => Err(self.refuse("average.safetensors", "the file is missing")),
+        }
     }
 
     fn set_weights<M: Module>(&self, model: M, path: &PathBuf) -> Result<M> {

@@ -171,6 +171,32 @@ fn a_loss_that_is_no_number() {
     assert_eq!(log.lines().count(), 2);
 }
 
+/// The same where products are in bfloat16, with all that regularises a run without dropout.
+#[test]
+fn a_loss_that_is_no_number_in_bfloat16() {
+    let desk = Desk::new();
+    let of_run =
+        ["--precision", "bfloat16", "--label-smoothing", "0.1", "--fgm", "1", "--ema", "0.9"];
+    let output = desk.train(&[&["--lr", "1e30", "--batch-size", "8"], &of_run[..]].concat());
+    assert_refused(&output, 1, &["step 3 (epoch 1)", "learning rate", "--precision float32"]);
+    assert!(!desk.path("run/model.safetensors").exists());
+}
+
+#[test]
+fn regularisation_that_can_not_be() {
+    let desk = Desk::new();
+    for (flags, parts) in [
+        (["--label-smoothing", "1"], ["label-smoothing must be a share", "got 1"]),
+        (["--fgm", "inf"], ["fgm must be a number from 0", "got inf"]),
+        (["--ema", "1"], ["ema must be a number from 0, less than 1", "got 1"]),
+        // The tiny model drops nothing.
+        (["--r-drop", "1"], ["leave r-drop out", "config.json"]),
+    ] {
+        assert_refused(&desk.train(&flags), 2, &parts);
+    }
+    assert!(!desk.path("run").exists());
+}
+
 #[test]
 fn a_tokenizer_that_is_no_json() {
     let desk = Desk::new();

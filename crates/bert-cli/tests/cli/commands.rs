@@ -102,6 +102,25 @@ fn training_in_bfloat16() {
     assert_eq!(loss(&["--precision", "bfloat16"]), half);
 }
 
+/// What regularises a run is said by flags and repeated by the run file, and dev losses are measured without it.
+#[test]
+fn training_that_is_regularised() {
+    let desk = Desk::new();
+    let plain = json(&desk.train(&["--json"]));
+    let flags = ["--label-smoothing", "0.3", "--fgm", "0.5", "--ema", "0.9", "--r-drop", "0"];
+    let report = json(&desk.train(&[&flags[..], &["--json", "--overwrite"]].concat()));
+    assert_ne!(report["dev"]["loss"], plain["dev"]["loss"]);
+    let run_file = std::fs::read_to_string(desk.path("run/run.toml")).unwrap();
+    assert!(run_file.contains("label_smoothing = 0.3\nfgm = 0.5\nema = 0.9\n"), "{run_file}");
+    let again = json(&desk.bert(&["train", "run/run.toml", "--out", "again", "--json"]));
+    assert_eq!(again["last"], report["last"]);
+    desk.write("dev.tsv", "the movie was great\tgood\na bad plot\tbad\n");
+    let dev =
+        json(&desk.train(&[&flags[..], &["--json", "--overwrite", "--dev", "dev.tsv"]].concat()));
+    let measured = json(&desk.bert(&["eval", "--model", "run", "--data", "dev.tsv", "--json"]));
+    assert_eq!(measured["loss"], dev["dev"]["loss"]);
+}
+
 /// A classifier of Hugging Face's is evaluated as it is; its logits are the reference's.
 #[test]
 fn a_plain_hugging_face_classifier_is_applied() {

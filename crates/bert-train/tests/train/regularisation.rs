@@ -1,4 +1,4 @@
-//! Label smoothing, R-Drop and adversarial training, in whole steps.
+//! Label smoothing, R-Drop, adversarial training and averaged weights, in whole steps and runs.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,16 +9,17 @@ use std::{
 use bert_core::{Encoding, NamedTensor, pass_key};
 use bert_heads::{PoolingKind, SequenceClassifier};
 use bert_train::{
-    Baselines, Batch, Control, DataSet, EpochReport, Error, LabelMap, MultiTaskConfig, Observer,
-    Optimizer, Pass, Recipe, Regularisation, RunConfig, Settings, StepReport, StepSize,
-    TextClassifier, Trainable, epoch_batches, fine_tune, learning_rates, predict_logits, run,
-    run_tasks,
+    Balance, Baselines, Batch, Control, DataSet, EpochReport, Error, Every, LabelMap,
+    MultiTaskConfig, Observer, Optimizer, Pass, Recipe, Regularisation, RunConfig, Settings,
+    StepReport, StepSize, TaskForm, TextClassifier, TrainEmbeddings, Trainable, epoch_batches,
+    fine_tune, learning_rates, predict_logits, resume, run, run_tasks,
 };
 use burn::{
     module::Module,
     optim::GradientsParams,
     tensor::{Device, Int, Tensor, TensorData},
 };
+use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::Value;
 
 use crate::{
@@ -45,6 +46,15 @@ pub fn with_dropout(dir: &Path, rate: f64) -> PathBuf {
     fs::remove_file(to.join("config.json")).unwrap();
     fs::write(to.join("config.json"), json.to_string()).unwrap();
     to
+}
+
+#[derive(Default)]
+struct Notices(Vec<String>);
+
+impl Observer for Notices {
+    fn notice(&mut self, text: &str) {
+        self.0.push(text.to_owned());
+    }
 }
 
 fn dropping_classifier(base: &Path, device: &Device) -> TextClassifier {
@@ -89,7 +99,8 @@ fn the_loss_of_a_step_by_hand() {
     for (name, device) in devices() {
         let classifier = dropping_classifier(&base, &device);
         let (train, _) = classifier.data_set(Path::new("none"), &examples(30), 16).unwrap();
-        let regularisation = Regularisation { label_smoothing: 0.2, r_drop: 3.0, fgm: 0.0 };
+        let regularisation =
+            Regularisation { label_smoothing: 0.2, r_drop: 3.0, ..Regularisation::default() };
         let control = first_step();
         let recipe =
             Recipe { seed: 5, batch_size: 7, regularisation, control, ..Recipe::default() };
@@ -187,6 +198,56 @@ fn steps_of_fgm_are_those_of_pytorch() {
     let expected = &reference()["fgm"];
     let fgm = expected["epsilon"].as_f64().unwrap();
     assert_steps(Regularisation { fgm, ..Regularisation::default() }, expected);
+}
+
+/// The average of the weights is what is measured, and the steps themselves are those without it.
+#[test]
+fn averaged_weights_are_those_of_pytorch() {
+    let expected = &reference()["ema"];
+    let ema = expected["decay"].as_f64().unwrap();
+    assert_steps(Regularisation { ema, ..Regularisation::default() }, expected);
+    let mut without = expected.clone();
+    without["logits"] = expected["last_logits"].clone();
+    assert_steps(Regularisation::default(), &without);
+}
+
+/// What is frozen is not averaged: it stays to the bit.
+#[test]
+fn frozen_words_have_no_average() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = files(dir.path(), 30, PoolingKind::Mean);
+    config.words.train_embeddings = TrainEmbeddings::None;
+    config.recipe.regularisation.ema = 0.37;
+    let out = dir.path().join("run");
+    let mut notices = Notices::default();
+    run(&config, &out, false, &device, &mut notices).unwrap();
+    let words = |dir: &Path| {
+        let bytes = fs::read(dir.join("model.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let is_table = |(name, _): &(String, TensorView)| name.ends_with("word_embeddings.weight");
+        tensors.tensors().into_iter().find(is_table).unwrap().1.data().to_vec()
+    };
+    assert_eq!(words(&out), words(&config.model));
+    let said = "the average of the weights takes 1 MB of memory";
+    assert!(notices.0.iter().any(|notice| notice == said), "{:?}", notices.0);
+}
+
+/// A checkpoint has the weights, their average, and the best model, which is an average.
+#[test]
+fn checkpoints_have_both_the_weights_and_their_average() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = files(dir.path(), 30, PoolingKind::Mean);
+    config.recipe.epochs = 1;
+    config.recipe.regularisation.ema = 0.9;
+    let out = dir.path().join("run");
+    run(&config, &out, false, &device, &mut ()).unwrap();
+    let read = |name: &str| fs::read(out.join("checkpoints/step-4").join(name)).unwrap();
+    assert_ne!(read("weights.safetensors"), read("average.safetensors"));
+    assert_eq!(read("best.safetensors"), read("average.safetensors"));
+    let sums = String::from_utf8(read("SHA256SUMS")).unwrap();
+    assert_eq!(sums.lines().count(), 5, "{sums}");
 }
 
 /// Passes 0 and 1 are over the texts as they are, 2 and 3 over those that were moved: their gradients, added by hand.
@@ -299,10 +360,11 @@ fn the_run_file_says_how_a_run_was_regularised() {
     let written = || fs::read_to_string(out.join("run.toml")).unwrap();
     run(&config, &out, false, &device, &mut ()).unwrap();
     assert!(!written().contains("label_smoothing") && !written().contains("r_drop"));
-    config.recipe.regularisation = Regularisation { label_smoothing: 0.25, r_drop: 0.5, fgm: 0.75 };
+    config.recipe.regularisation =
+        Regularisation { label_smoothing: 0.25, r_drop: 0.5, fgm: 0.75, ema: 0.5 };
     run(&config, &out, true, &device, &mut ()).unwrap();
     assert!(
-        written().contains("label_smoothing = 0.25\nr_drop = 0.5\nfgm = 0.75\n"),
+        written().contains("label_smoothing = 0.25\nr_drop = 0.5\nfgm = 0.75\nema = 0.5\n"),
         "{}",
         written()
     );
@@ -371,4 +433,155 @@ fn rows_without_a_label_do_not_count() {
     };
     close(all.loss(one.clone(), 0.1), kept.loss(kept_one.clone(), 0.1));
     close(all.divergence(one.clone(), other.clone()), kept.divergence(kept_one, kept_other));
+}
+
+/// The base model with a word, "play", of which no number is one: a step fails as soon as its texts have that word.
+fn with_a_word_that_is_none(dir: &Path) -> PathBuf {
+    let base = with_dropout(dir, 0.1);
+    let words = fs::read_to_string(base.join("vocab.txt")).unwrap();
+    let row = words.lines().position(|word| word == "play").unwrap();
+    let path = base.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let name = tensors.names().into_iter().find(|name| name.ends_with("word_embeddings.weight"));
+    let name = name.unwrap().to_owned();
+    let mut table = tensors.tensor(&name).unwrap().data().to_vec();
+    table[row * 32 * 4..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let mut all: HashMap<String, TensorView> = tensors.tensors().into_iter().collect();
+    let shape = all[&name].shape().to_vec();
+    all.insert(name, TensorView::new(safetensors::Dtype::F32, shape, &table).unwrap());
+    let changed = safetensors::serialize(&all, None).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(path, changed).unwrap();
+    base
+}
+
+/// Runs to the step that fails, resumes, and fails there again: each time the checkpoint before it is the newest, and whole.
+#[track_caller]
+fn assert_ends_named(
+    what: &str,
+    out: &Path,
+    device: &Device,
+    begin: impl FnOnce(&mut Steps) -> bert_train::Result<()>,
+) -> String {
+    let mut steps = Steps::default();
+    let error = begin(&mut steps).unwrap_err();
+    let taken = steps.0.len();
+    let Error::NotFinite { step, .. } = error else { panic!("{what}: {error}") };
+    assert_eq!(step, taken + 1, "{what}: {error}");
+    assert!(taken > 0 && !error.is_bad_input(), "{what}: {taken} steps");
+    for part in ["learning rate", "r-drop", "fgm", "--precision float32"] {
+        assert!(error.to_string().contains(part), "{what}: {error}");
+    }
+    let newest = out.join(format!("checkpoints/step-{taken}"));
+    let files = |dir: &Path| -> BTreeMap<String, Vec<u8>> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        entries.map(|path| (name(&path), fs::read(path).unwrap())).collect()
+    };
+    let before = files(&newest);
+    assert!(!out.join(format!("checkpoints/step-{step}")).exists());
+    assert!(!out.join("report.json").exists());
+    let mut rest = Steps::default();
+    let again = resume(out, device, &mut rest).unwrap_err();
+    assert_eq!(again.to_string(), error.to_string(), "{what}");
+    assert_eq!(rest.0.len(), 0, "{what}");
+    assert_eq!(files(&newest), before, "{what}");
+    error.to_string()
+}
+
+fn options() -> [(&'static str, Regularisation); 6] {
+    let none = Regularisation::default();
+    [
+        ("nothing", none),
+        ("label smoothing", Regularisation { label_smoothing: 0.1, ..none }),
+        ("r-drop", Regularisation { r_drop: 1.0, ..none }),
+        ("fgm", Regularisation { fgm: 1.0, ..none }),
+        ("ema", Regularisation { ema: 0.9, ..none }),
+        ("all", Regularisation { label_smoothing: 0.1, r_drop: 1.0, fgm: 1.0, ema: 0.9 }),
+    ]
+}
+
+/// A loss that is no number ends a run by name, and writes over nothing.
+#[test]
+fn a_loss_that_is_no_number_leaves_the_last_checkpoint() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let base = with_a_word_that_is_none(dir.path());
+    for (place, (what, regularisation)) in options().into_iter().enumerate() {
+        let mut config = files(dir.path(), 60, PoolingKind::Mean);
+        let rows = fs::read_to_string(&config.train).unwrap();
+        let last = rows.lines().last().unwrap().to_owned();
+        let rows = rows
+            .replace(&last, &last.replacen("bad", "bad play", 1).replacen("good", "good play", 1));
+        fs::write(&config.train, rows).unwrap();
+        let dev = dir.path().join("dev.tsv");
+        fs::write(&dev, "the bad film\tbad\nthe good film\tgood\n").unwrap();
+        (config.model, config.dev) = (base.clone(), Some(dev));
+        config.recipe.seed = 2;
+        config.recipe.regularisation = regularisation;
+        config.recipe.control.checkpoint_every = Every::Steps(1);
+        let out = dir.path().join(format!("run-{place}"));
+        assert_ends_named(what, &out, &device, |steps| {
+            run(&config, &out, false, &device, steps).map(drop)
+        });
+    }
+}
+
+/// Of several tasks too, with each balance: the target of one row is so far off that its square is no number.
+#[test]
+fn a_task_whose_loss_is_no_number_leaves_the_last_checkpoint() {
+    let (_, device) = devices().remove(0);
+    let balances = [
+        Balance::Fixed,
+        Balance::Uncertainty { weight_lr: 0.1 },
+        Balance::GradNorm { alpha: 1.5, weight_lr: 0.025 },
+        Balance::PcGrad,
+        Balance::Dwa { temperature: 2.0 },
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let model = with_dropout(dir.path(), 0.1);
+    let every = every_kind(dir.path());
+    let (name, score) =
+        every.tasks.iter().find(|(_, task)| task.kind.to_string().ends_with("regress")).unwrap();
+    let rows = fs::read_to_string(&score.train).unwrap();
+    let far = rows.lines().nth(40).unwrap();
+    let fields: Vec<&str> = far.split('\t').collect();
+    let mut other = fields.clone();
+    other[4] = "3e30";
+    fs::write(&score.train, rows.replace(far, &other.join("\t"))).unwrap();
+    let dev = dir.path().join("dev.tsv");
+    fs::write(&dev, rows.lines().take(9).collect::<Vec<_>>().join("\n") + "\n").unwrap();
+    for (place, (what, regularisation)) in options().into_iter().enumerate() {
+        let mut config = every.clone();
+        config.model = model.clone();
+        config.tasks.retain(|own, task| {
+            own == name || task.kind == TaskForm::Ordinal || task.kind == TaskForm::Classify
+        });
+        for task in config.tasks.values_mut() {
+            task.dev = Some(dev.clone());
+        }
+        config.recipe.regularisation = regularisation;
+        config.recipe.control.checkpoint_every = Every::Steps(1);
+        config.mixing.balance = balances[place % balances.len()];
+        config.mixing.step_size = StepSize::All;
+        let out = dir.path().join(format!("tasks-{place}"));
+        assert_ends_named(what, &out, &device, |steps| {
+            run_tasks(&config, &out, false, &Baselines::None, &device, steps).map(drop)
+        });
+    }
+}
+
+/// Losses that are numbers where the texts are as they are, and none where they were moved.
+#[test]
+fn adverse_texts_whose_loss_is_no_number_end_the_run() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = files(dir.path(), 30, PoolingKind::Mean);
+    config.recipe.regularisation.fgm = 1e38;
+    let out = dir.path().join("run");
+    let error = run(&config, &out, false, &device, &mut ()).unwrap_err();
+    let is_named = matches!(error, Error::NotFinite { what: "norm of the gradients", step: 1, .. });
+    assert!(is_named, "{error}");
+    assert!(!out.join("model.safetensors").exists() && !out.join("checkpoints").exists());
 }

@@ -144,7 +144,7 @@ fn a_run_with_everything_resumes_to_the_bit() {
 fn a_regularised_run_resumes_to_the_bit() {
     let (name, device) = devices().remove(0);
     let dir = tempfile::tempdir().unwrap();
-    let regularisation = Regularisation { label_smoothing: 0.1, r_drop: 1.0, fgm: 0.5 };
+    let regularisation = Regularisation { label_smoothing: 0.1, r_drop: 1.0, fgm: 0.5, ema: 0.9 };
     let mut config = files(dir.path(), 30, PoolingKind::Adaptive);
     config.model = with_dropout(dir.path(), 0.1);
     let model = config.model.clone();
@@ -157,6 +157,28 @@ fn a_regularised_run_resumes_to_the_bit() {
     assert_resumes(name, &device, |out, stop| {
         run_tasks(&config, out, false, &Baselines::None, &device, stop).map(drop)
     });
+}
+
+/// The average of the weights is part of a checkpoint: one that is damaged is named.
+#[test]
+fn a_damaged_average_is_named_and_the_checkpoint_before_it_is_used() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = files(dir.path(), 30, PoolingKind::Mean);
+    config.recipe.regularisation.ema = 0.9;
+    config.recipe.control.checkpoint_every = Every::Steps(3);
+    run(&config, &dir.path().join("whole"), false, &device, &mut ()).unwrap();
+    let (out, expected) = (dir.path().join("stopped"), outcome(&dir.path().join("whole")));
+    run(&config, &out, false, &device, &mut Stop::after(7)).unwrap_err();
+    let notices = assert_goes_around((&out, &expected, &device), |dir| {
+        let path = dir.join("step-7/average.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::remove_file(&path).unwrap();
+        fs::write(path, bytes).unwrap();
+    });
+    let is_named = |line: &String| line.contains("step-7") && line.contains("average.safetensors");
+    assert!(notices.iter().any(is_named), "{notices:?}");
 }
 
 /// Hidden states of a frozen encoder are kept in memory, and made again.
