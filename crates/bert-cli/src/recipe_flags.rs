@@ -26,6 +26,10 @@ pub struct RecipeFlags {
     /// Rows a step [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+    /// Most rows that run together (gradient accumulation): a step's batch runs in parts of N rows, with less memory, and the
+    /// step is that of the whole batch [default: --batch-size]
+    #[arg(long, value_name = "N")]
+    micro_batch_size: Option<usize>,
     /// Share of each target that is spread over all classes, of labels, tags and answers in texts [default: 0]
     #[arg(long, value_name = "SHARE")]
     label_smoothing: Option<f64>,
@@ -52,6 +56,7 @@ impl RecipeFlags {
         set(&mut recipe.epochs, &self.epochs);
         set(&mut recipe.learning_rate, &self.lr);
         set(&mut recipe.batch_size, &self.batch_size);
+        recipe.micro_batch_size = self.micro_batch_size.or(recipe.micro_batch_size);
         set(&mut recipe.seed, &self.seed);
         let regularisation = &mut recipe.regularisation;
         set(&mut regularisation.label_smoothing, &self.label_smoothing);

@@ -1,7 +1,7 @@
 //! Times one job of ours by itself; `cargo xtask bench` runs it beside PyTorch's and compares.
 //!
 //! `jobs step|infer --shape tiny|minilm|base --batch 32 --seq 128 [--lengths equal|mixed] [--device DEVICE]
-//! [--precision float32|bfloat16] [--pooling POOLING]`
+//! [--precision float32|bfloat16] [--pooling POOLING] [--micro-batch ROWS]`
 //!
 //! Prints one line of JSON. Step and model are the library's own, on random ids.
 
@@ -91,7 +91,7 @@ fn run() -> Result<(), Failure> {
     let pooling = value("--pooling").map_or(Ok(PoolingKind::default()), str::parse);
     let pooling = pooling.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut times = match job {
-        "step" => train(&config, pooling, &lengths, &device),
+        "step" => train(&config, pooling, &lengths, number("--micro-batch", batch), &device),
         "infer" => infer(&config, pooling, &lengths, &device),
         other => return Err(Failure::Usage(format!("{other}: expected step or infer"))),
     };
@@ -166,17 +166,21 @@ fn input(config: &BertConfig, lengths: &[usize], device: &Device) -> EncoderInpu
     }
 }
 
-/// Milliseconds of each step: forward, backward, clipping by the global norm, AdamW.
+/// Milliseconds of each step, in parts of so many rows: forward, backward, clipping by the global norm, AdamW.
 fn train(
     config: &BertConfig,
     pooling: PoolingKind,
     lengths: &[usize],
+    rows: usize,
     device: &Device,
 ) -> Vec<f64> {
     let device = device.clone().autodiff();
     let mut model = model(config, pooling, &device).train();
-    let input = input(config, lengths, &device);
-    let labels: Vec<Option<u32>> = (0..lengths.len() as u32).map(|row| Some(row % 2)).collect();
+    let part = |part: &[usize]| {
+        let labels: Vec<Option<u32>> = (0..part.len() as u32).map(|row| Some(row % 2)).collect();
+        (input(config, part, &device), labels)
+    };
+    let parts: Vec<_> = lengths.chunks(rows.max(1)).map(part).collect();
     let recipe = Recipe { learning_rate: 2e-5, ..Recipe::default() };
     let mut optimizer = Optimizer::new(&recipe);
     let mut times = vec![];
@@ -184,11 +188,20 @@ fn train(
         let start = Instant::now();
         let key = pass_key(0, step as u32, 0, 0);
         let rates = learning_rates(&recipe, 1.0);
-        let loss = |model: &SequenceClassifier, (): &()| {
-            let loss = CrossEntropy::default().forward(model.forward(&input, Some(key)), &labels);
-            PartLoss::from(loss).gradients(model)
+        let gradients = |model: &SequenceClassifier, (): &()| {
+            let all = parts.iter().map(|(input, labels)| {
+                let share = labels.len() as f64 / lengths.len() as f64;
+                let loss = CrossEntropy::default().forward(model.forward(input, Some(key)), labels);
+                PartLoss::from(loss * share).gradients(model)
+            });
+            let sum = all.reduce(|mut sum, part| {
+                sum.add(model, part);
+                sum
+            });
+            sum.expect("a batch has rows") // INVARIANT: a batch of none has nothing to time
         };
-        let step = train_step(model, &mut optimizer, &device, &[()], loss, Combine::Sum, rates);
+        let step =
+            train_step(model, &mut optimizer, &device, &[()], gradients, Combine::Sum, rates);
         wait(&device);
         times.push(start.elapsed().as_secs_f64() * 1e3);
         let loss = step.losses[0][0];

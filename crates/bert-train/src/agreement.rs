@@ -29,17 +29,19 @@ pub struct Agreement {
 impl Agreement {
     /// Compares the gradients of the tasks on the same rows of each, spread evenly over its data; nothing is dropped.
     ///
-    /// Of each set at most as many rows are taken as a batch has. There is nothing to compare where there is one task, or where a loss is no finite number.
+    /// Of each set at most `most` rows are taken, and as many as a batch has. There is nothing to compare where there is one task, or where a loss is no finite number.
     pub(crate) fn measure<M: Trainable>(
         model: &M,
         data: &M::Data,
         sampler: &Sampler,
+        most: usize,
         step: usize,
         device: &Device,
     ) -> Option<Self> {
         let sets = sampler.sets().iter().enumerate();
+        let taken = |set| sampler.batch_size_of(set).min(most);
         let mut batches: Vec<Batch> =
-            sets.flat_map(|(set, rows)| probes(set, rows, sampler.batch_size_of(set))).collect();
+            sets.flat_map(|(set, rows)| probes(set, rows, taken(set))).collect();
         batches.sort_by_key(|batch| batch.heads[0]);
         if batches.len() < 2 {
             return None;

@@ -22,6 +22,16 @@ pub enum BatchTargets {
 }
 
 impl BatchTargets {
+    /// What the loss is the mean of: the rows, tokens or entries that have a target.
+    pub fn counted(&self) -> usize {
+        match self {
+            Self::Classes(rows) | Self::Ranks(rows) => rows.iter().flatten().count(),
+            Self::LabelSets(entries) => entries.iter().flatten().count(),
+            Self::Numbers(rows) => rows.iter().flatten().count(),
+            Self::Spans(_, rows) => rows.iter().flatten().count(),
+        }
+    }
+
     /// The mean loss. Smoothing spreads that share of the target of a cross-entropy over all classes; label sets, ranks and
     /// numbers have none.
     ///

@@ -11,12 +11,12 @@ use crate::{
     error::{Error, Result},
     memory::MB,
     metrics::Metrics,
+    micro_batches::{MicroBatch, add_up, micro_batches},
     mixer::Mixer,
     observer::{EpochReport, Observer, StepReport},
     optimizer::{Optimizer, learning_rates},
     part_loss::Part,
     recipe::Recipe,
-    sampler::Batch,
     schedule::Schedule,
     step::{Step, train_step},
     trainable::Trainable,
@@ -100,6 +100,9 @@ pub(crate) fn fine_tune_from<M: Trainable>(
     let all_steps = steps_per_epoch * recipe.epochs;
     let total_steps = control.max_steps.map_or(all_steps, |most| most.min(all_steps));
 
+    let agreement = |model: &M, mixer: &Mixer, step: usize| {
+        Agreement::measure(model, train, &mixer.sampler, recipe.rows_at_once(), step, &device)
+    };
     let mut state = TrainingState::new(mixer.state.clone(), mixer.heads());
     let mut best: Option<M> = None;
     let decay = Some(recipe.regularisation.ema).filter(|decay| *decay > 0.0);
@@ -118,7 +121,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         if let Some(best) = &best {
             observer.resume(&|| best.named_parameters())?;
         }
-    } else if let Some(agreement) = Agreement::measure(&model, train, &mixer.sampler, 0, &device) {
+    } else if let Some(agreement) = agreement(&model, &mixer, 0) {
         observer.agreement(&agreement);
     }
     let (start, before) = (Instant::now(), state.train_time);
@@ -145,23 +148,23 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             let factor = schedule.factor(position, total_steps);
             let rates = learning_rates(recipe, factor);
             let weights = mixer.weights();
-            let numbered: Vec<(usize, &Batch)> = parts.iter().enumerate().collect();
-            let gradients = |model: &M, (number, batch): &(usize, &Batch)| {
+            let cut = micro_batches::<M>(train, &parts, recipe.micro_batch_size);
+            let of_rows = |model: &M, rows: &MicroBatch| {
                 let part = Part {
                     data: train,
-                    batch,
-                    lengths: &mixer.sampler.sets()[batch.set].lengths,
+                    rows,
+                    lengths: &mixer.sampler.sets()[rows.batch.set].lengths,
                     weights: &weights,
                     regularisation: &recipe.regularisation,
                     device: &device,
                 };
-                let (step, number) = (state.step as u32, *number as u32);
-                part.gradients(model, |pass| pass_key(recipe.seed, step, number, pass))
+                let step = state.step as u32;
+                part.gradients(model, |pass| pass_key(recipe.seed, step, rows.number, pass))
             };
+            let gradients = |model: &M, part: &Vec<MicroBatch>| add_up(model, part, of_rows);
             let shared = mixer.shared(&model);
             let combine = mixer.combine(&shared, state.step);
-            let taken =
-                train_step(model, &mut optimizer, &device, &numbered, gradients, combine, rates);
+            let taken = train_step(model, &mut optimizer, &device, &cut, gradients, combine, rates);
             let Step { model: moved, losses, grad_norm, gram } = taken;
             model = moved;
             let values = losses.iter().flatten().map(|loss| ("loss", *loss));
@@ -233,8 +236,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             }
         }
 
-        let sampler = &mixer.sampler;
-        if let Some(agreement) = Agreement::measure(&model, train, sampler, state.step, &device) {
+        if let Some(agreement) = agreement(&model, &mixer, state.step) {
             observer.agreement(&agreement);
         }
         let evaluated = evaluated_of(&model, average.as_ref());
@@ -277,7 +279,7 @@ fn evaluate<M: Trainable>(
     state: &TrainingState,
     device: &Device,
 ) -> Result<Metrics> {
-    let dev = model.evaluate(dev, recipe.batch_size, device);
+    let dev = model.evaluate(dev, recipe.rows_at_once(), device);
     if dev.loss().is_finite() {
         return Ok(dev);
     }

@@ -37,6 +37,7 @@ mod lines;
 mod long;
 mod memory;
 mod metrics;
+mod micro_batches;
 mod mixer;
 mod mixing;
 mod model_dir;

@@ -96,10 +96,12 @@ pub(crate) fn run_tasks_from(
     let mut report = RunReport::of(&tuned);
     if !baselines.is_empty() {
         let device = device.clone().inner();
-        let together = dev.logits(&tuned.model, recipe.batch_size, &device);
+        let together = dev.logits(&tuned.model, recipe.rows_at_once(), &device);
         for baseline in baselines {
             let alone = match baseline.model {
-                Some(model) => logits_of(&model, baseline.head, &dev, recipe.batch_size, &device),
+                Some(model) => {
+                    logits_of(&model, baseline.head, &dev, recipe.rows_at_once(), &device)
+                }
                 None => train_alone(config, &data, baseline.head, &device, observer)
                     .map_err(|error| error.in_run(out))?,
             };
@@ -238,7 +240,7 @@ fn train_alone(
     let dev = TaskDev { sets: data.dev, tasks: tasker.measured_tasks() };
     observer.notice(&format!("training {} alone", dev.tasks[0].name));
     let tuned = fine_tune(tasker.model, &data.train, &dev, &recipe, device, &mut Steps(observer))?;
-    Ok(dev.logits(&tuned.model, recipe.batch_size, device).swap_remove(0).swap_remove(0))
+    Ok(dev.logits(&tuned.model, recipe.rows_at_once(), device).swap_remove(0).swap_remove(0))
 }
 
 /// Passes on how a baseline goes, but saves nothing of it.

@@ -7,16 +7,16 @@ use crate::{
     batch_targets::BatchTargets,
     fgm::adverse_shift,
     gradients::add,
+    micro_batches::MicroBatch,
     regularisation::Regularisation,
-    sampler::Batch,
     step::{PartGradients, PartLoss, part_gradients},
     trainable::{Pass, Trainable},
 };
 
-/// A batch of a step, and how its losses count.
+/// Rows of a step that run together, and how their losses count.
 pub(crate) struct Part<'a, M: Trainable> {
     pub(crate) data: &'a M::Data,
-    pub(crate) batch: &'a Batch,
+    pub(crate) rows: &'a MicroBatch,
     /// The tokens of each row of the batch's data set.
     pub(crate) lengths: &'a [usize],
     /// What each head's loss is multiplied with.
@@ -29,7 +29,8 @@ pub(crate) struct Part<'a, M: Trainable> {
 const ADVERSE: u32 = 2;
 
 impl<M: Trainable> Part<'_, M> {
-    /// The losses of the batch, and their gradients; `dropout` gives the key of each pass through the model, counted from 0.
+    /// What the rows add to the losses of their batch, and to the gradients; `dropout` gives the key of each pass through the
+    /// model, counted from 0.
     ///
     /// With FGM, the gradients on the same texts with words that were moved are added.
     pub(crate) fn gradients(&self, model: &M, dropout: impl Fn(u32) -> Key) -> PartGradients {
@@ -37,7 +38,8 @@ impl<M: Trainable> Part<'_, M> {
         if epsilon == 0.0 {
             return self.loss(model, None, dropout).gradients(model);
         }
-        let lengths: Vec<usize> = self.batch.rows.iter().map(|row| self.lengths[*row]).collect();
+        let rows = &self.rows.batch.rows;
+        let lengths: Vec<usize> = rows.iter().map(|row| self.lengths[*row]).collect();
         let hidden_size = model.encoder().embeddings.word_embeddings.weight.shape()[1];
         let zero = Tensor::zeros([lengths.iter().sum(), hidden_size], self.device).require_grad();
         let loss = self.loss(model, Some(zero.clone()), &dropout);
@@ -53,14 +55,16 @@ impl<M: Trainable> Part<'_, M> {
         sum
     }
 
-    /// The losses of the batch, and the sum of its heads' objectives by weight.
+    /// What the rows add to the losses of their batch, and to the sum of its heads' objectives by weight.
     fn loss(&self, model: &M, shift: Option<Tensor<2>>, dropout: impl Fn(u32) -> Key) -> PartLoss {
-        let losses = self.losses(model, shift, dropout);
-        let objectives = self.batch.heads.iter().zip(&losses).map(|(head, loss)| {
-            let objective = model.objective(*head, loss.clone());
-            let weight = self.weights[*head];
-            if weight == 1.0 { objective } else { objective * weight }
+        let MicroBatch { batch, shares, .. } = self.rows;
+        let times = |loss: Tensor<1>, factor: f64| if factor == 1.0 { loss } else { loss * factor };
+        let means = self.losses(model, shift, dropout);
+        let heads = batch.heads.iter().zip(shares).zip(&means);
+        let objectives = heads.clone().map(|((head, share), mean)| {
+            times(model.objective(*head, mean.clone()), self.weights[*head] * share)
         });
+        let losses = heads.map(|((_, share), mean)| times(mean.clone(), *share)).collect();
         let sum = objectives.reduce(|sum, objective| sum + objective);
         let objective = sum.expect("a batch has a head"); // INVARIANT: the sampler leaves out sets without one
         PartLoss { objective, losses }
@@ -72,12 +76,13 @@ impl<M: Trainable> Part<'_, M> {
         shift: Option<Tensor<2>>,
         dropout: impl Fn(u32) -> Key,
     ) -> Vec<Tensor<1>> {
+        let batch = &self.rows.batch;
         let Regularisation { label_smoothing, r_drop, .. } = *self.regularisation;
         let logits = |number| {
             let pass = Pass { dropout: Some(dropout(number)), shift: shift.clone() };
-            model.logits(self.data, self.batch, self.device, pass)
+            model.logits(self.data, batch, self.device, pass)
         };
-        let targets = M::targets(self.data, self.batch);
+        let targets = M::targets(self.data, batch);
         let one = logits(0).into_iter();
         if r_drop == 0.0 {
             let heads = targets.iter().zip(one);

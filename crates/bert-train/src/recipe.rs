@@ -36,6 +36,10 @@ pub struct Recipe {
     pub task_embedding_learning_rate: Option<f64>,
     /// Rows a step.
     pub batch_size: usize,
+    /// The most rows that run together: the batch of a step is run in parts of so many, whose gradients are added up, and the
+    /// step is that of the whole batch. `None` runs it at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch_size: Option<usize>,
     /// The share of the steps in which the rate rises, in `[0, 1]`.
     pub warmup_ratio: f64,
     /// The share of a weight that is taken off each step, times the learning rate.
@@ -67,6 +71,7 @@ impl Default for Recipe {
             pooling_learning_rate: None,
             task_embedding_learning_rate: None,
             batch_size: 32,
+            micro_batch_size: None,
             warmup_ratio: 0.1,
             weight_decay: 0.01,
             max_grad_norm: 1.0,
@@ -87,6 +92,7 @@ impl Recipe {
         "pooling_lr",
         "task_embedding_lr",
         "batch_size",
+        "micro_batch_size",
         "warmup_ratio",
         "weight_decay",
         "max_grad_norm",
@@ -100,6 +106,11 @@ impl Recipe {
         "eval_every",
         "max_steps",
     ];
+
+    /// The most rows that run together, in training and where nothing is learned.
+    pub(crate) fn rows_at_once(&self) -> usize {
+        self.micro_batch_size.map_or(self.batch_size, |most| most.min(self.batch_size))
+    }
 
     /// Refuses what no run can be made with.
     ///
@@ -119,7 +130,12 @@ impl Recipe {
                 return Err(refuse(key, value, positive));
             }
         }
-        for (key, value) in [("epochs", self.epochs), ("batch-size", self.batch_size)] {
+        let counts = [
+            ("epochs", self.epochs),
+            ("batch-size", self.batch_size),
+            ("micro-batch-size", self.rows_at_once()),
+        ];
+        for (key, value) in counts {
             if !(1..=LARGEST).contains(&value) {
                 return Err(refuse(key, value, "a whole number from 1 to 1000000"));
             }

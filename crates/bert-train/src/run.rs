@@ -160,7 +160,7 @@ impl Run<'_> {
         let (mut dev, cut_dev) = classifier.data_set(self.dev_path(), &rows.dev, max_length)?;
         let limit = config.long.limit(max_length);
         say_cut([(cut, train.len()), (cut_dev, dev.len())], &limit, observer);
-        let batch_size = config.recipe.batch_size;
+        let batch_size = config.recipe.rows_at_once();
         if is_frozen {
             let model = classifier.model.clone().valid();
             keep_states(&model, [&mut train, &mut dev], batch_size, device, observer)?;
@@ -219,7 +219,7 @@ impl Run<'_> {
             Ok(tagger.model)
         };
         let (lines, batch_size) =
-            (line_numbers(&rows.dev, |row| row.line), config.recipe.batch_size);
+            (line_numbers(&rows.dev, |row| row.line), config.recipe.rows_at_once());
         let answers = |model: &TokenClassifier, device: &Device| {
             answers_on_sentences(model, &dev, &lines, batch_size, device)
         };

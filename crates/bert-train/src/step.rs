@@ -34,6 +34,17 @@ pub struct PartGradients {
     pub gradients: Option<GradientsParams>,
 }
 
+impl PartGradients {
+    /// Adds what other rows of the same part gave.
+    pub fn add<M: Module>(&mut self, model: &M, other: Self) {
+        self.losses.iter_mut().zip(other.losses).for_each(|(sum, loss)| *sum += loss);
+        match (&mut self.gradients, other.gradients) {
+            (Some(sum), Some(own)) => add(model, sum, own, |_| 1.0),
+            (sum, _) => *sum = None,
+        }
+    }
+}
+
 impl PartLoss {
     /// Goes back to the parameters of `model`.
     ///

@@ -120,7 +120,7 @@ fn one_task_resumes_to_the_bit() {
     }
 }
 
-/// Evaluations within epochs, another metric, frozen words, and an end by steps.
+/// Evaluations within epochs, another metric, frozen words, batches in parts, and an end by steps.
 #[test]
 fn a_run_with_everything_resumes_to_the_bit() {
     let (name, device) = devices().remove(0);
@@ -129,6 +129,7 @@ fn a_run_with_everything_resumes_to_the_bit() {
     config.words.train_embeddings = TrainEmbeddings::None;
     config.words.task_embedding = Some(TaskEmbeddingKind::LowRank { rank: 3 });
     config.layer_mixture = true;
+    config.recipe.micro_batch_size = Some(3);
     config.recipe.control = Control {
         eval_every: Every::Steps(3),
         max_steps: Some(10),
