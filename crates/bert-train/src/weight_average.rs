@@ -81,7 +81,8 @@ struct Mean {
 impl ModuleMapper for Mean {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.weights.remove::<D>(param.id) {
-            Some(weights) => param.map(|mean| mean * self.decay + weights * (1.0 - self.decay)),
+            // Weights that do not move have themselves for an average, to the bit.
+            Some(weights) => param.map(|mean| mean.clone() + (weights - mean) * (1.0 - self.decay)),
             None => param,
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use bert_core::{Encoding, NamedTensor, pass_key};
 use bert_heads::{PoolingKind, SequenceClassifier};
 use bert_train::{
-    Balance, Baselines, Batch, Control, DataSet, EpochReport, Error, Every, LabelMap,
+    Balance, Baselines, Batch, Control, DataSet, EpochReport, Error, Every, Freeze, LabelMap,
     MultiTaskConfig, Observer, Optimizer, Pass, Recipe, Regularisation, RunConfig, Settings,
     StepReport, StepSize, TaskForm, TextClassifier, TrainEmbeddings, Trainable, epoch_batches,
     fine_tune, learning_rates, predict_logits, resume, run, run_tasks,
@@ -211,9 +211,9 @@ fn averaged_weights_are_those_of_pytorch() {
     assert_steps(Regularisation::default(), &without);
 }
 
-/// What is frozen is not averaged: it stays to the bit.
+/// What does not move has itself for an average, to the bit: frozen words, and an encoder that runs but once.
 #[test]
-fn frozen_words_have_no_average() {
+fn what_is_frozen_stays_as_it_is() {
     let (_, device) = devices().remove(0);
     let dir = tempfile::tempdir().unwrap();
     let mut config = files(dir.path(), 30, PoolingKind::Mean);
@@ -222,15 +222,25 @@ fn frozen_words_have_no_average() {
     let out = dir.path().join("run");
     let mut notices = Notices::default();
     run(&config, &out, false, &device, &mut notices).unwrap();
-    let words = |dir: &Path| {
+    let kept = |dir: &Path, part: &str| -> BTreeMap<String, Vec<u8>> {
         let bytes = fs::read(dir.join("model.safetensors")).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
-        let is_table = |(name, _): &(String, TensorView)| name.ends_with("word_embeddings.weight");
-        tensors.tensors().into_iter().find(is_table).unwrap().1.data().to_vec()
+        let tensors = SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter();
+        let tensors = tensors.map(|(name, tensor)| {
+            (name.trim_start_matches("bert.").to_owned(), tensor.data().to_vec())
+        });
+        tensors.filter(|(name, _)| name.contains(part)).collect()
     };
-    assert_eq!(words(&out), words(&config.model));
+    let table = "word_embeddings.weight";
+    assert_eq!(kept(&out, table), kept(&config.model, table));
+    assert_eq!(kept(&out, table).len(), 1);
+    assert_ne!(kept(&out, "encoder.layer"), kept(&config.model, "encoder.layer"));
     let said = "the average of the weights takes 1 MB of memory";
     assert!(notices.0.iter().any(|notice| notice == said), "{:?}", notices.0);
+
+    config.words.train_embeddings = TrainEmbeddings::All;
+    config.freeze = Some(Freeze::Encoder);
+    run(&config, &out, true, &device, &mut ()).unwrap();
+    assert_eq!(kept(&out, "encoder.layer"), kept(&config.model, "encoder.layer"));
 }
 
 /// A checkpoint has the weights, their average, and the best model, which is an average.
