@@ -11,6 +11,7 @@ mod inspect;
 mod interrupt;
 mod predict;
 mod recipe_flags;
+mod search;
 mod train;
 mod vocab;
 mod weights;
@@ -31,6 +32,7 @@ const EXAMPLES: &str = "\
 Examples:
   bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv --pooling adaptive --out run
   bert eval --model run --data test.tsv
+  bert search search.toml --out found
   bert compare runs/mean/seed-* runs/adaptive/seed-*
   bert predict --model run --text 'a film that lingers' --weights ansi
   bert embed --model all-MiniLM-L6-v2 --input texts.txt --normalize > vectors.jsonl
@@ -44,6 +46,8 @@ Exit codes: 0 done, 1 failed while working, 2 bad input or usage, 130 interrupte
 enum Command {
     /// Fine-tune a checkpoint on labelled texts
     Train(Box<train::Train>),
+    /// Train with many settings drawn from a space, and say which are best
+    Search(search::Search),
     /// Measure a trained model on labelled texts
     Eval(eval::Eval),
     /// Say which of several trainings is better, and whether that is more than chance
@@ -94,7 +98,7 @@ impl From<io::Error> for Failure {
 impl Failure {
     fn code(&self) -> u8 {
         match self {
-            Self::Train(bert_train::Error::Interrupted { .. }) => interrupt::CODE,
+            Self::Train(error) if error.is_interruption() => interrupt::CODE,
             Self::Train(error) if error.is_bad_input() => 2,
             Self::Usage(_) => 2,
             Self::Train(_) | Self::Io(_) => 1,
@@ -115,6 +119,7 @@ impl fmt::Display for Failure {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Train(arguments) => arguments.run(),
+        Command::Search(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
         Command::Compare(arguments) => arguments.run(),
         Command::Predict(arguments) => arguments.run(),
@@ -128,9 +133,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has read enough, as `head` does.
         Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(Failure::Train(interrupted @ bert_train::Error::Interrupted { .. })) => {
-            eprintln!("{interrupted}");
-            ExitCode::from(Failure::Train(interrupted).code())
+        Err(Failure::Train(error)) if error.is_interruption() => {
+            eprintln!("{error}");
+            ExitCode::from(interrupt::CODE)
         }
         Err(failure) => {
             eprintln!("error: {failure}");

@@ -24,6 +24,8 @@ pub enum Purpose {
     Dropout = 4,
     /// Which task or row comes next.
     Sample = 5,
+    /// The settings of a trial.
+    Search = 6,
 }
 
 /// The key of a family of random blocks.

@@ -39,7 +39,7 @@ const STATE: &str = "state.json";
 const SUMS: &str = "SHA256SUMS";
 
 /// Begins the name of what is not whole yet.
-const PARTIAL: &str = ".partial-";
+pub(crate) const PARTIAL: &str = ".partial-";
 
 /// The checkpoints of one run.
 #[derive(Debug)]

@@ -938,6 +938,26 @@ pub enum Error {
         /// The run's directory, where it has one.
         out: Option<PathBuf>,
     },
+    /// A search was told to end.
+    #[error("interrupted in trial {trial}: the same command goes on with the search in {out}")]
+    SearchInterrupted {
+        /// The trial, from 0.
+        trial: usize,
+        /// The search's directory.
+        out: PathBuf,
+    },
+    /// No trial of a search has come to its end.
+    #[error("none of the {trials} trials came to its end: search other settings")]
+    NoTrial {
+        /// All trials.
+        trials: usize,
+    },
+    /// The directory of a search holds something else.
+    #[error("{path} is not empty and holds no search (search.toml): give another --out")]
+    OutNotSearch {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The settings of a run can't be written as a run file.
     #[error("the run can't be written as a run file: {source}: give paths in UTF-8")]
     RunToml {
@@ -1022,6 +1042,11 @@ impl Error {
             Self::Core(_) | Self::MetricOfTwo { .. } => self,
             source => Self::Task { task: task.to_owned(), source: Box::new(source) },
         }
+    }
+
+    /// Whether work was told to end, and can be gone on with.
+    pub fn is_interruption(&self) -> bool {
+        matches!(self, Self::Interrupted { .. } | Self::SearchInterrupted { .. })
     }
 
     /// Whether the cause is in what the user gave (data, flags, a run file) and not in the work on it.
@@ -1118,12 +1143,15 @@ impl Error {
             | Self::OtherPlace { .. }
             | Self::CheckpointParameter { .. }
             | Self::CheckpointTensors { .. }
+            | Self::OutNotSearch { .. }
             | Self::OutTaken { .. } => true,
             Self::Task { source, .. } => source.is_bad_input(),
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
-            Self::NotFinite { .. } | Self::OptimizerRecord { .. } | Self::Interrupted { .. } => {
-                false
-            }
+            Self::NotFinite { .. }
+            | Self::OptimizerRecord { .. }
+            | Self::NoTrial { .. }
+            | Self::SearchInterrupted { .. }
+            | Self::Interrupted { .. } => false,
         }
     }
 }

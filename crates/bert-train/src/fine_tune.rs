@@ -208,6 +208,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
 
             let is_last =
                 state.place == steps_of_epoch || position_of(&state, steps_of_epoch) >= total_steps;
+            let mut rests = false;
             if let Every::Steps(every) = control.eval_every
                 && state.step.is_multiple_of(every)
                 && !is_last
@@ -222,8 +223,9 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                 if is_over(&state) {
                     break;
                 }
+                rests = does_rest(&state, observer)?;
             }
-            let is_interrupted = observer.is_interrupted();
+            let is_interrupted = observer.is_interrupted() || rests;
             let (steps, time) = (state.step - kept_step, kept_at.elapsed());
             let is_due = !is_last && control.checkpoint_every.is_due(steps, time, false);
             if is_due || is_interrupted && control.checkpoint_every != Every::Never {
@@ -250,11 +252,16 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             best = Some(evaluated);
         }
         state.end_epoch(report);
+        let rests = !is_over(&state) && does_rest(&state, observer)?;
         let (steps, time) = (state.step - kept_step, kept_at.elapsed());
-        if control.checkpoint_every.is_due(steps, time, true) {
+        let is_due = control.checkpoint_every.is_due(steps, time, true);
+        if is_due || rests && control.checkpoint_every != Every::Never {
             state.mixer = mixer.state.clone();
             keep(&state, &model, average.as_ref(), best.as_ref(), &optimizer, observer)?;
             (kept_step, kept_at) = (state.step, Instant::now());
+        }
+        if rests {
+            return Err(Error::Interrupted { step: state.step, kept: kept_step, out: None });
         }
     }
 
@@ -290,6 +297,11 @@ fn evaluate<M: Trainable>(
 /// The model that is measured and kept, in evaluation.
 fn evaluated_of<M: Trainable>(model: &M, average: Option<&WeightAverage<M>>) -> M {
     average.map_or_else(|| model.valid(), |average| average.model().clone())
+}
+
+/// Whether the run rests after an evaluation.
+fn does_rest(state: &TrainingState, observer: &mut dyn Observer) -> Result<bool> {
+    state.reached().map_or(Ok(false), |reached| observer.rests(&reached))
 }
 
 /// Hands a checkpoint to the observer.

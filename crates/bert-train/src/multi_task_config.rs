@@ -155,11 +155,15 @@ impl MultiTaskConfig {
     /// When the file can't be read, is no TOML, lacks a key or holds an unknown one, or a value that does not fit: with file,
     /// line and key.
     pub fn load(path: &Path, flags: toml::Table) -> Result<Self> {
-        let file = RunFile::read(path)?;
+        Self::of(&RunFile::read(path)?, flags)
+    }
+
+    /// The run that a file describes, with the keys of `flags` over its own.
+    pub(crate) fn of(file: &RunFile, flags: toml::Table) -> Result<Self> {
         let known = [&KEYS, Recipe::KEYS].concat();
         let of_task = |key: &&String| TASK_KEYS.contains(&key.as_str());
         let is_strange = |key: &&String| !known.contains(&key.as_str());
-        if let Some(key) = file.keys().filter(is_strange).find(of_task) {
+        if let Some(key) = file.table().keys().filter(is_strange).find(of_task) {
             let message = format!("key {key:?} belongs to a task: write it under [task.NAME]");
             return Err(file.refuse(&[key], message));
         }

@@ -50,6 +50,19 @@ pub struct EpochReport {
     pub best: bool,
 }
 
+/// How far a run has come at an evaluation.
+#[derive(Debug)]
+pub struct Reached<'a> {
+    /// The steps taken.
+    pub steps: usize,
+    /// The epochs that are over.
+    pub epochs: usize,
+    /// The best evaluation so far.
+    pub best: &'a EpochReport,
+    /// From the first batch to the end of the last step, evaluations between included.
+    pub train_time: Duration,
+}
+
 /// Follows a run: every function may do nothing.
 pub trait Observer {
     /// Called with a sentence that a person should read, before the first step.
@@ -87,6 +100,14 @@ pub trait Observer {
     /// An error ends the run.
     fn checkpoint(&mut self, _snapshot: &Snapshot) -> Result<()> {
         Ok(())
+    }
+
+    /// Asked after every evaluation but the last: whether the run is to rest there, with a checkpoint, until it is resumed.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn rests(&mut self, _reached: &Reached<'_>) -> Result<bool> {
+        Ok(false)
     }
 
     /// Asked after every step: whether the run is to end there, with a checkpoint.

@@ -11,7 +11,7 @@ use crate::{
     checkpoints::Checkpoints,
     error::Result,
     model_dir::save_parameters,
-    observer::{EpochReport, Observer, StepReport},
+    observer::{EpochReport, Observer, Reached, StepReport},
     training_state::Snapshot,
 };
 
@@ -137,6 +137,10 @@ impl Observer for Recorder<'_> {
     fn checkpoint(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.checkpoints.write(snapshot, &self.record)?;
         self.observer.checkpoint(snapshot)
+    }
+
+    fn rests(&mut self, reached: &Reached<'_>) -> Result<bool> {
+        self.observer.rests(reached)
     }
 
     fn is_interrupted(&self) -> bool {

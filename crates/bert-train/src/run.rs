@@ -1,6 +1,6 @@
 //! A whole run: from files to a directory with the trained model.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use bert_core::{BertConfig, write_atomically};
 use bert_heads::{PoolingKind, SequenceClassifier, TokenClassifier};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     answers::{answers_on_sentences, answers_on_texts},
     baselines::TaskComparison,
-    checkpoints::{Checkpoints, clear_checkpoints},
+    checkpoints::{Checkpoints, PARTIAL, clear_checkpoints},
     columns::Columns,
     encode::long_of,
     error::{Error, Result},
@@ -35,7 +35,6 @@ use crate::{
     tagger::Tagger,
     text_classifier::TextClassifier,
     trainable::Trainable,
-    word_config::TrainEmbeddings,
 };
 
 /// The file that repeats a run, and by which a directory is known to hold one.
@@ -133,12 +132,7 @@ impl Run<'_> {
     fn classify(&self, observer: &mut dyn Observer) -> Result<RunReport> {
         let Self { config, device, .. } = *self;
         let is_frozen = config.freeze == Some(Freeze::Encoder);
-        if is_frozen && config.words.task_embedding.is_some() {
-            return Err(Error::FrozenInput { key: "task-embedding" });
-        }
-        if is_frozen && config.words.train_embeddings == TrainEmbeddings::New {
-            return Err(Error::FrozenInput { key: "train-embeddings = \"new\"" });
-        }
+        config.check_frozen()?;
         // Written out once, so that dev rows are read by the training file's names and not by their own order.
         let columns = config.columns.complete(&config.train, config.format)?;
         let rows = self.texts(&columns, observer)?;
@@ -366,8 +360,7 @@ pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()>
     {
         return Err(Error::OutIsModel { path: out });
     }
-    let is_empty = fs::read_dir(out).map_err(unusable)?.next().is_none();
-    if is_empty {
+    if is_vacant(out).map_err(unusable)? {
         return Ok(());
     }
     match (out.join(RUN_FILE).exists(), overwrite) {
@@ -375,6 +368,12 @@ pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()>
         (true, false) => Err(Error::OutNotEmpty { path: out.into() }),
         (true, true) => Ok(()),
     }
+}
+
+/// Whether a directory holds nothing; what was being written when a run was killed is nothing yet.
+pub(crate) fn is_vacant(dir: &Path) -> io::Result<bool> {
+    let mut entries = fs::read_dir(dir)?.flatten();
+    Ok(entries.all(|entry| entry.file_name().to_string_lossy().starts_with(PARTIAL)))
 }
 
 /// Makes the directory, takes an earlier run's files out of it, so that none is taken for this run's, and writes this run's file:

@@ -15,7 +15,7 @@ use crate::{
     long::Long,
     recipe::Recipe,
     run_file::RunFile,
-    word_config::WordConfig,
+    word_config::{TrainEmbeddings, WordConfig},
 };
 
 /// Everything that a run is made of, besides the directory it writes.
@@ -117,7 +117,11 @@ impl RunConfig {
     /// When the file can't be read, is no TOML, lacks `model` or `train`, or holds an unknown key or a value of another
     /// kind: with file and line.
     pub fn load(path: &Path, flags: toml::Table) -> Result<Self> {
-        let file = RunFile::read(path)?;
+        Self::of(&RunFile::read(path)?, flags)
+    }
+
+    /// The run that a file describes, with the keys of `flags` over its own.
+    pub(crate) fn of(file: &RunFile, flags: toml::Table) -> Result<Self> {
         file.check_keys(&[], &[&KEYS, Recipe::KEYS].concat())?;
         file.check_dev(&[])?;
         file.deserialize(flags, &["model", "train"])
@@ -131,6 +135,20 @@ impl RunConfig {
             .map(PathBuf::as_path)
             .collect();
         Fingerprint::of(&self.to_toml()?, &data, &self.model)
+    }
+
+    /// Refuses what is trained through an encoder that is frozen.
+    pub(crate) fn check_frozen(&self) -> Result<()> {
+        if self.freeze != Some(Freeze::Encoder) {
+            return Ok(());
+        }
+        if self.words.task_embedding.is_some() {
+            return Err(Error::FrozenInput { key: "task-embedding" });
+        }
+        if self.words.train_embeddings == TrainEmbeddings::New {
+            return Err(Error::FrozenInput { key: "train-embeddings = \"new\"" });
+        }
+        Ok(())
     }
 
     /// The run as a run file.

@@ -18,10 +18,12 @@ use crate::{
 };
 
 /// A run file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct RunFile {
     path: PathBuf,
     text: String,
+    /// The tables around it, where it is a part of a file.
+    root: Vec<String>,
     table: toml::Table,
 }
 
@@ -35,7 +37,7 @@ impl RunFile {
             fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
         let table = toml::from_str(&text)
             .map_err(|error| fault(path, &text, error.span(), error.message().to_owned()))?;
-        Ok(Self { path: path.into(), text, table })
+        Ok(Self { path: path.into(), text, root: vec![], table })
     }
 
     /// Whether it describes several tasks.
@@ -43,9 +45,30 @@ impl RunFile {
         self.table.contains_key("task")
     }
 
-    /// The keys at the top level.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
-        self.table.keys()
+    /// The table under `key` as a run file of its own.
+    pub(crate) fn part(&self, key: &str) -> Option<Self> {
+        let table = self.table.get(key)?.as_table()?.clone();
+        let root = self.root.iter().cloned().chain([key.to_owned()]).collect();
+        Some(Self { table, root, ..self.clone() })
+    }
+
+    /// The file with other values at these places, as if they stood there.
+    pub(crate) fn with(&self, values: &[(Vec<String>, toml::Value)]) -> Self {
+        let mut file = self.clone();
+        for (place, value) in values {
+            set(&mut file.table, place, value);
+        }
+        file
+    }
+
+    /// The keys with their values.
+    pub(crate) fn table(&self) -> &toml::Table {
+        &self.table
+    }
+
+    /// The text as it is written.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The names in a table.
@@ -127,7 +150,7 @@ impl RunFile {
         let mut table = self.table.clone();
         table.extend(flags);
         table.clone().try_into().map_err(|error: toml::de::Error| {
-            let file = Self { table, path: self.path.clone(), text: self.text.clone() };
+            let file = Self { table, ..self.clone() };
             let keys: Vec<String> = file.table.keys().cloned().collect();
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             match file.check_values::<T>(&[], required, &keys) {
@@ -145,7 +168,7 @@ impl RunFile {
     fn span(&self, place: &[&str]) -> Option<Range<usize>> {
         let spanned = DeTable::parse(&self.text).ok()?;
         let (mut table, mut span) = (spanned.get_ref(), None);
-        for wanted in place {
+        for wanted in self.root.iter().map(String::as_str).chain(place.iter().copied()) {
             let Some((key, value)) = entry(table, wanted) else { break };
             span = Some(key.span());
             match value.get_ref() {
@@ -154,6 +177,22 @@ impl RunFile {
             }
         }
         span
+    }
+}
+
+/// Sets the value at a place, in tables that are made where there are none.
+pub(crate) fn set(table: &mut toml::Table, place: &[String], value: &toml::Value) {
+    match place {
+        [] => {}
+        [key] => drop(table.insert(key.clone(), value.clone())),
+        [key, rest @ ..] => {
+            let mut inner = match table.remove(key) {
+                Some(toml::Value::Table(inner)) => inner,
+                _ => toml::Table::new(),
+            };
+            set(&mut inner, rest, value);
+            table.insert(key.clone(), inner.into());
+        }
     }
 }
 

@@ -109,11 +109,11 @@ pub fn run_task_seeds(
 }
 
 /// A run that is to be made, and what its directory holds.
-struct Planned<C> {
-    config: C,
-    out: PathBuf,
+pub(crate) struct Planned<C> {
+    pub(crate) config: C,
+    pub(crate) out: PathBuf,
     /// Whether the directory holds a run of the same settings.
-    is_same: bool,
+    pub(crate) is_same: bool,
     /// Whether that has come to its end.
     is_done: bool,
     overwrite: bool,
@@ -121,7 +121,12 @@ struct Planned<C> {
 
 impl Planned<()> {
     /// Refuses a directory that the run may not be written to.
-    fn new(run_file: String, out: PathBuf, model: &Path, overwrite: bool) -> Result<Self> {
+    pub(crate) fn new(
+        run_file: String,
+        out: PathBuf,
+        model: &Path,
+        overwrite: bool,
+    ) -> Result<Self> {
         let is_same = fs::read_to_string(out.join(RUN_FILE)).is_ok_and(|own| own == run_file);
         if !is_same {
             check_out(&out, model, overwrite)?;
@@ -130,7 +135,7 @@ impl Planned<()> {
         Ok(Self { config: (), out, is_same, is_done, overwrite })
     }
 
-    fn with<C>(self, config: C) -> Planned<C> {
+    pub(crate) fn with<C>(self, config: C) -> Planned<C> {
         let Self { out, is_same, is_done, overwrite, .. } = self;
         Planned { config, out, is_same, is_done, overwrite }
     }

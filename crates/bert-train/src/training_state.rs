@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     metrics::Metrics,
     mixer::MixerState,
-    observer::EpochReport,
+    observer::{EpochReport, Reached},
     optimizer::Optimizer,
     task_sets::MeasuredTask,
     trainable::Trainable,
@@ -123,6 +123,12 @@ impl TrainingState {
             *waited += 1;
         }
         Ok(report)
+    }
+
+    /// How far the run has come, at an evaluation.
+    pub(crate) fn reached(&self) -> Option<Reached<'_>> {
+        let (_, best) = self.evaluations.best.as_ref()?;
+        Some(Reached { steps: self.step, epochs: self.epoch, best, train_time: self.train_time })
     }
 
     /// Says by which score each task is judged, which its metrics don't say as they are written down.

@@ -185,3 +185,58 @@ fn flags_beside_resume_are_refused() {
         assert!(!desk.path("run").exists());
     }
 }
+
+/// The table of a search, without times.
+fn table(desk: &Desk, out: &str) -> serde_json::Value {
+    let text = fs::read_to_string(desk.path(out).join("search.json")).unwrap();
+    let mut report: serde_json::Value =
+        serde_json::from_str(&text.replace(&format!("{out}/"), "")).unwrap();
+    for trial in report["trials"].as_array_mut().unwrap() {
+        trial.as_object_mut().unwrap().remove("seconds");
+    }
+    report
+}
+
+#[test]
+fn a_search_that_is_killed_again_and_again_comes_to_the_same() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert");
+    desk.write(
+        "search.toml",
+        format!(
+            "trials = 4\nmethod = {{ kind = 'halving', eta = 2, epochs = [1, 4] }}\n\
+             [space]\nlr = {{ log = [1e-4, 1e-2] }}\n\
+             [run]\nmodel = '{}'\ntrain = 'train.tsv'\nbatch_size = 8\ncheckpoint_every = 2\n",
+            text(&model)
+        ),
+    );
+    let begin = |out: &str| {
+        let mut command = desk.program();
+        command.args(["search", "search.toml", "--out", out, "--json"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let start = Instant::now();
+    let whole = begin("whole").wait_with_output().unwrap();
+    let report = json(&whole);
+    assert_eq!(report["best"], report["trials"][0]["path"]);
+    let time = u64::try_from(start.elapsed().as_millis()).unwrap();
+
+    let mut random = 1u64;
+    for _ in 0..8 {
+        let mut child = begin("found");
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        sleep(Duration::from_millis((random >> 33) % (time / 3).max(1)));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    let output = begin("found").wait_with_output().unwrap();
+    json(&output);
+    assert_eq!(table(&desk, "found"), table(&desk, "whole"));
+    let best = report["best"].as_str().unwrap();
+    assert!(outcome(&desk.path(&best.replace("whole", "found"))) == outcome(&desk.path(best)));
+    // A finished search is read, and printed again.
+    assert_eq!(
+        stdout(&desk.bert(&["search", "search.toml", "--out", "found", "--json"])),
+        stdout(&output)
+    );
+}

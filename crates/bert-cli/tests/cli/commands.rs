@@ -504,3 +504,45 @@ fn several_tasks_from_a_run_file() {
         assert!(stderr(&output).contains(expected), "{}", stderr(&output));
     }
 }
+
+#[test]
+fn a_search_ends_with_a_table() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert");
+    let search = |lr: &str| {
+        let run = format!("[run]\nmodel = '{}'\ntrain = 'train.tsv'\nepochs = 1\n", text(&model));
+        format!("trials = 3\n[space]\nlr = {{ {lr} }}\n{run}")
+    };
+    desk.write("search.toml", search("log = [1e-4, 1e-2]"));
+    let output = desk.bert(&["search", "search.toml", "--out", "found"]);
+    let table = stdout(&output);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 5, "{table}");
+    let head: Vec<&str> = lines[0].split_whitespace().collect();
+    assert_eq!(head, ["trial", "accuracy", "lr", "seconds"]);
+    let best = lines[1].split_whitespace().next().unwrap();
+    assert_eq!(lines[4], format!("the best model is in found/trial-{best}"));
+    json(&desk.bert(&[
+        "eval",
+        "--model",
+        &format!("found/trial-{best}"),
+        "--data",
+        "train.tsv",
+        "--json",
+    ]));
+
+    desk.write("search.toml", search("choice = [1e30, 2e30, 3e30]"));
+    let output = desk.bert(&["search", "search.toml", "--out", "failed"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stdout(&output).contains("  failed: the "), "{}", stdout(&output));
+    assert!(stderr(&output).contains("trials came to its end"), "{}", stderr(&output));
+    desk.write("search.toml", search("log = [0, 1]"));
+    let output = desk.bert(&["search", "search.toml", "--out", "refused"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("search.toml, line 3: lr: a logarithm"),
+        "{}",
+        stderr(&output)
+    );
+}

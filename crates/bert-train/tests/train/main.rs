@@ -10,6 +10,7 @@ mod reference;
 mod regularisation;
 mod resuming;
 mod runs;
+mod searching;
 mod steps;
 mod taggers;
 mod weights;

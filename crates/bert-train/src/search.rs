@@ -1,0 +1,415 @@
+//! Many runs with settings drawn from a space, and which of them is best.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bert_core::{NamedTensor, write_atomically};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    agreement::Agreement,
+    checkpoints::clear_checkpoints,
+    control::Control,
+    error::{Error, Result},
+    exact_json,
+    finished_run::{finished_report, is_finished},
+    metrics::Metrics,
+    observer::{EpochReport, Observer, Reached, StepReport},
+    resume::Start,
+    run::is_vacant,
+    search_config::{Halving, Method, Resource, SearchConfig, TrialConfig, settings_in_words},
+    search_report::{SearchReport, Trial, TrialState},
+    seeds::Planned,
+    space::Draws,
+    training_state::Snapshot,
+};
+
+/// The search as its file has it, and by which a directory is known to hold one.
+const SEARCH_FILE: &str = "search.toml";
+
+/// The report of a search.
+const REPORT_FILE: &str = "search.json";
+
+/// What a trial has come to, in its directory.
+const JOURNAL_FILE: &str = "trial.json";
+
+/// Trains the trials of `config`, each into `out/trial-K`, and ranks them; the table is also written to `out/search.json`.
+///
+/// Begun again, it goes on where it broke off and comes to the same table: a trial that has come to its end, or has failed, is
+/// read, one that was broken off is resumed. With more trials in the file, those are added. A trial whose settings are those
+/// of an earlier one is left out. The checkpoints of trials that are over are taken away.
+///
+/// A loss that is no number is the end of its trial, not of the search.
+///
+/// # Errors
+/// Before the first trial, where the run file would refuse any end of a range, choice or draw, and where a directory holds
+/// another run, but with `overwrite`; [`Error::SearchInterrupted`] where it was told to end; else as [`run`](crate::run).
+pub fn search(
+    config: &SearchConfig,
+    out: &Path,
+    overwrite: bool,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<SearchReport> {
+    let unusable = |source| Error::Out { path: out.into(), source };
+    let search_file = out.join(SEARCH_FILE);
+    if out.exists() && !search_file.exists() && !is_vacant(out).map_err(unusable)? {
+        return Err(Error::OutNotSearch { path: out.into() });
+    }
+    let rungs = match &config.method {
+        Method::Random => vec![],
+        Method::Halving(halving) => halving.rungs(),
+    };
+    let mut trials: Vec<Running> = vec![];
+    let mut known: HashMap<String, usize> = HashMap::new();
+    for (number, (draws, run)) in config.trials(device)?.into_iter().enumerate() {
+        let run_file = run.to_toml()?;
+        if let Some(same) = known.get(&run_file) {
+            let settings = settings_in_words(&draws);
+            observer
+                .notice(&format!("trial {number} is trial {same} again ({settings}): left out"));
+            continue;
+        }
+        known.insert(run_file.clone(), number);
+        let path = out.join(format!("trial-{number}"));
+        let planned = Planned::new(run_file, path, run.model(), overwrite)?.with(run);
+        trials.push(Running::new(number, draws, planned, overwrite)?);
+    }
+    fs::create_dir_all(out).map_err(unusable)?;
+    write_atomically(search_file, config.text().as_bytes())?;
+
+    let mut desk = Desk { out, rungs: &rungs, method: &config.method, device, observer };
+    let mut alive: Vec<usize> = (0..trials.len()).collect();
+    for until in rungs.iter().copied().map(Some).chain([None]) {
+        let mut ranked = vec![];
+        for &place in &alive {
+            desk.advance(&mut trials[place], until)?;
+            if let Some(score) = trials[place].score(until)? {
+                ranked.push((score.rank, place));
+            }
+        }
+        let Some(until) = until else { break };
+        // The earlier one on ties.
+        ranked.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+        let going_on = (alive.len() / desk.eta()).max(1);
+        for (_, place) in ranked.iter().skip(going_on) {
+            trials[*place].stop(until)?;
+        }
+        alive = ranked.into_iter().take(going_on).map(|(_, place)| place).collect();
+        // In the order of their numbers, whoever is best.
+        alive.sort_unstable();
+    }
+
+    let rows: Vec<_> = trials.iter().map(|trial| desk.row(trial)).collect::<Result<_>>()?;
+    let metric = rows.iter().find_map(|(metric, ..)| metric.clone()).unwrap_or("score".into());
+    let rows = rows.into_iter().map(|(_, rank, row)| (rank, row)).collect();
+    let report = SearchReport::new(metric, rows);
+    let json = serde_json::to_string_pretty(&report).expect("plain values under string keys"); // INVARIANT: they are numbers, strings, lists and maps by strings
+    write_atomically(out.join(REPORT_FILE), (json + "\n").as_bytes())?;
+    Ok(report)
+}
+
+/// What all trials share.
+struct Desk<'a> {
+    out: &'a Path,
+    rungs: &'a [usize],
+    method: &'a Method,
+    device: &'a Device,
+    observer: &'a mut dyn Observer,
+}
+
+impl Desk<'_> {
+    fn eta(&self) -> usize {
+        match self.method {
+            Method::Random => 1,
+            Method::Halving(halving) => halving.eta,
+        }
+    }
+
+    /// Trains a trial until it has been trained so long, or to its end.
+    fn advance(&mut self, trial: &mut Running, until: Option<usize>) -> Result<()> {
+        if trial.is_over() || until.is_some_and(|until| trial.journal.at(until).is_some()) {
+            return Ok(());
+        }
+        let interrupted =
+            Error::SearchInterrupted { trial: trial.number, out: self.out.to_owned() };
+        if self.observer.is_interrupted() {
+            return Err(interrupted);
+        }
+        let settings = settings_in_words(&trial.draws);
+        let part = until.map_or(String::new(), |until| format!(", to {}", self.said(until)));
+        self.observer.notice(&format!("trial {}{part}: {settings}", trial.number));
+        let mut follower = Follower {
+            observer: self.observer,
+            path: trial.path.join(JOURNAL_FILE),
+            journal: &mut trial.journal,
+            control: trial.run.control(),
+            rungs: self.rungs,
+            resource: match self.method {
+                Method::Random => Resource::Epochs,
+                Method::Halving(halving) => halving.resource,
+            },
+            until,
+            rested: false,
+            seconds: 0.0,
+        };
+        let start = std::mem::replace(&mut trial.start, Start::Resume);
+        let result = trial.run.run(start, &trial.path, self.device, &mut follower);
+        let (rested, seconds) = (follower.rested, follower.seconds);
+        match result {
+            Ok(()) => trial.end(),
+            Err(Error::Interrupted { .. }) if rested => Ok(()),
+            Err(Error::Interrupted { .. }) => Err(interrupted),
+            Err(Error::NotFinite { what, step, epoch, value }) => {
+                let reason = format!("the {what} is {value} at step {step} (epoch {epoch})");
+                self.observer.notice(&format!("trial {} failed: {reason}", trial.number));
+                trial.journal.failure = Some(Failure { reason, seconds });
+                trial.journal.write(&trial.path.join(JOURNAL_FILE))?;
+                trial.end()
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The metric, the rank and the row of a trial that is over.
+    fn row(&self, trial: &Running) -> Result<(Option<String>, Option<f64>, Trial)> {
+        let mut settings = toml::Table::new();
+        for (place, value) in &trial.draws {
+            crate::run_file::set(&mut settings, place, value);
+        }
+        let score = trial.score(trial.stopped_after)?;
+        let failure = trial.journal.failure.as_ref();
+        let state = match (failure, trial.stopped_after) {
+            (Some(failure), _) => TrialState::Failed { reason: failure.reason.clone() },
+            (None, Some(after)) => TrialState::Stopped { after: self.said(after) },
+            (None, None) => TrialState::Finished,
+        };
+        let seconds = match (&score, failure) {
+            (Some(score), _) => score.seconds,
+            (None, failure) => failure.map_or(0.0, |failure| failure.seconds),
+        };
+        let row = Trial {
+            trial: trial.number,
+            settings,
+            state,
+            score: score.as_ref().map(|score| score.value),
+            seconds,
+            path: trial.path.clone(),
+        };
+        let rank = score.as_ref().map(|score| score.rank);
+        Ok((score.map(|score| score.metric), rank, row))
+    }
+
+    /// A length of training in words.
+    fn said(&self, length: usize) -> String {
+        let unit = match self.method {
+            Method::Halving(Halving { resource: Resource::Steps, .. }) => "step",
+            _ => "epoch",
+        };
+        format!("{length} {unit}{}", if length == 1 { "" } else { "s" })
+    }
+}
+
+/// A trial, and how far it is.
+struct Running {
+    number: usize,
+    draws: Draws,
+    run: TrialConfig,
+    path: PathBuf,
+    /// How it is begun, the next time.
+    start: Start,
+    journal: Journal,
+    /// Where others were better.
+    stopped_after: Option<usize>,
+}
+
+impl Running {
+    fn new(
+        number: usize,
+        draws: Draws,
+        planned: Planned<TrialConfig>,
+        overwrite: bool,
+    ) -> Result<Self> {
+        let Planned { config: run, out: path, is_same, .. } = planned;
+        let goes_on = is_same && !overwrite;
+        let file = path.join(JOURNAL_FILE);
+        let journal = match goes_on {
+            true => Journal::read(&file)?,
+            false => Journal::default(),
+        };
+        if !goes_on && file.exists() {
+            journal.write(&file)?;
+        }
+        let start = if goes_on { Start::Resume } else { Start::New { overwrite } };
+        Ok(Self { number, draws, run, path, start, journal, stopped_after: None })
+    }
+
+    /// Whether it is not trained any more.
+    fn is_over(&self) -> bool {
+        self.journal.failure.is_some() || self.start == Start::Resume && is_finished(&self.path)
+    }
+
+    /// The score when it had been trained so long, or at its end.
+    fn score(&self, until: Option<usize>) -> Result<Option<Score>> {
+        if self.journal.failure.is_some() {
+            return Ok(None);
+        }
+        match until.and_then(|until| self.journal.at(until)) {
+            Some(rung) => Ok(Some(rung.score.clone())),
+            None => {
+                let report = finished_report(&self.path)?;
+                Score::new(&report.dev, self.run.control(), report.train_seconds).map(Some)
+            }
+        }
+    }
+
+    fn stop(&mut self, after: usize) -> Result<()> {
+        // One that came to its end early is complete.
+        if !is_finished(&self.path) {
+            self.stopped_after = Some(after);
+        }
+        self.end()
+    }
+
+    /// Takes away what only a run that goes on needs.
+    fn end(&self) -> Result<()> {
+        let path = &self.path;
+        clear_checkpoints(path).map_err(|source| Error::Out { path: path.clone(), source })
+    }
+}
+
+/// What a search remembers of a trial.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct Journal {
+    rungs: Vec<Rung>,
+    failure: Option<Failure>,
+}
+
+/// How good a trial was when it had been trained so long.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Rung {
+    length: usize,
+    score: Score,
+}
+
+/// Why a trial could not go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Failure {
+    reason: String,
+    seconds: f64,
+}
+
+/// The score of a trial's best model so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Score {
+    metric: String,
+    value: f64,
+    /// The higher the better, also of a loss.
+    rank: f64,
+    /// How long it was trained.
+    seconds: f64,
+}
+
+impl Score {
+    fn new(dev: &Metrics, control: &Control, seconds: f64) -> Result<Self> {
+        let rank = control.score(dev)?;
+        let (metric, value) = match &control.metric {
+            Some(name) => (name.clone(), dev.score(name).unwrap_or(rank)),
+            None => (dev.main_name(), dev.main()),
+        };
+        Ok(Self { metric, value, rank, seconds })
+    }
+}
+
+impl Journal {
+    fn at(&self, length: usize) -> Option<&Rung> {
+        self.rungs.iter().find(|rung| rung.length == length)
+    }
+
+    fn read(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Ok(Self::default());
+        }
+        let text =
+            fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        exact_json::from_str(&text)
+            .map_err(|error| Error::RunRecord { path: path.into(), reason: error.to_string() })
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let json = serde_json::to_string(self).expect("plain values under string keys"); // INVARIANT: they are numbers and strings
+        Ok(write_atomically(path, json.as_bytes())?)
+    }
+}
+
+/// Follows a trial: passes on all, writes down how good it is at each rung, and lets it rest at one of them.
+struct Follower<'a> {
+    observer: &'a mut dyn Observer,
+    path: PathBuf,
+    journal: &'a mut Journal,
+    control: &'a Control,
+    rungs: &'a [usize],
+    resource: Resource,
+    until: Option<usize>,
+    rested: bool,
+    seconds: f64,
+}
+
+impl Observer for Follower<'_> {
+    fn notice(&mut self, text: &str) {
+        self.observer.notice(text);
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        self.seconds = report.elapsed.as_secs_f64();
+        self.observer.step(report);
+    }
+
+    fn agreement(&mut self, report: &Agreement) {
+        self.observer.agreement(report);
+    }
+
+    fn epoch(
+        &mut self,
+        report: &EpochReport,
+        parameters: &dyn Fn() -> Vec<NamedTensor>,
+    ) -> Result<()> {
+        self.observer.epoch(report, parameters)
+    }
+
+    fn resume(&mut self, best: &dyn Fn() -> Vec<NamedTensor>) -> Result<()> {
+        self.observer.resume(best)
+    }
+
+    fn checkpoint(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.observer.checkpoint(snapshot)
+    }
+
+    /// Before the checkpoint is written: a trial that is killed between comes here again.
+    fn rests(&mut self, reached: &Reached<'_>) -> Result<bool> {
+        let length = match self.resource {
+            Resource::Epochs => reached.epochs,
+            Resource::Steps => reached.steps,
+        };
+        let passed = self.rungs.iter().take_while(|rung| **rung <= length);
+        let new: Vec<usize> =
+            passed.copied().filter(|rung| self.journal.at(*rung).is_none()).collect();
+        if !new.is_empty() {
+            let seconds = reached.train_time.as_secs_f64();
+            let score = Score::new(&reached.best.dev, self.control, seconds)?;
+            let rung = |length| Rung { length, score: score.clone() };
+            self.journal.rungs.extend(new.into_iter().map(rung));
+            self.journal.write(&self.path)?;
+        }
+        self.rested = self.until.is_some_and(|until| length >= until);
+        Ok(self.rested)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.observer.is_interrupted()
+    }
+}
