@@ -15,13 +15,13 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  # runs that differ in nothing but the seed are one group; groups are compared seed by seed
-  bert compare runs/mean/seed-0 runs/mean/seed-1 runs/adaptive/seed-0 runs/adaptive/seed-1
+  # runs that differ in nothing but the seed are one group
+  bert compare runs/mean/seed-* runs/adaptive/seed-*
 
   # the same models on data that no run has seen
   bert compare runs/*/seed-* --data test.tsv
 
-  # by another score than the one that chose each run's best model; one task of several
+  # by another score than chose the best models; one task of several
   bert compare runs/*/seed-* --metric f1_macro
   bert compare together-* --task polarity --data test.tsv
 

@@ -30,12 +30,12 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv --pooling adaptive --out run
+  bert train --model all-MiniLM-L6-v2 --train train.tsv --out run
   bert eval --model run --data test.tsv
   bert search search.toml --out found
   bert compare runs/mean/seed-* runs/adaptive/seed-*
   bert predict --model run --text 'a film that lingers' --weights ansi
-  bert embed --model all-MiniLM-L6-v2 --input texts.txt --normalize > vectors.jsonl
+  bert embed --model all-MiniLM-L6-v2 --input texts.txt > vectors.jsonl
   bert vocab scan texts.txt --model all-MiniLM-L6-v2 --out words.txt
   bert export --model run --out plain
   bert inspect --model run

@@ -22,7 +22,7 @@ Examples:
   bert predict --model run --text 'a film that lingers'
   # which tokens counted: in colours, and on a page for a browser
   bert predict --model run --text 'a film that lingers' --weights ansi
-  bert predict --model run --input texts.txt --weights html=weights.html > answers.jsonl
+  bert predict --model run --input texts.txt --weights html=page.html
 
 With --weights, how much of the weight lies on [CLS], [SEP], punctuation and words is said on standard error.";
 

@@ -25,39 +25,43 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  # two columns, text TAB label, no header; a tenth of the rows is held out for dev
+  # text TAB label, no header; a tenth of the rows is held out for dev
   bert train --model all-MiniLM-L6-v2 --train train.tsv --out run
 
-  # columns by name, pairs, a dev file, adaptive pooling that learns faster than the encoder
+  # columns by name, pairs, a dev file, a pooling that learns faster
   bert train --model all-MiniLM-L6-v2 --train train.csv --dev dev.csv \\
-    --text question --text answer --label correct --pooling adaptive --pooling-lr 1e-3 --out run
+    --text question --text answer --label correct \\
+    --pooling adaptive --pooling-lr 1e-3 --out run
 
-  # new words (see `bert vocab`): only their rows are trained, and a task embedding
-  bert train --model extended --train train.tsv --train-embeddings new --task-embedding low-rank=16 --out run
+  # new words (see `bert vocab`): their rows alone, and a task embedding
+  bert train --model extended --train train.tsv --train-embeddings new \\
+    --task-embedding low-rank=16 --out run
 
-  # texts of several pages: windows over all of them, one vector each; the encoder as it is
-  bert train --model all-MiniLM-L6-v2 --train reviews.tsv --long windows --pooling adaptive --pooling-lr 1e-2 \\
-    --freeze encoder --lr 1e-3 --epochs 10 --out run
+  # texts of several pages, one vector each; the encoder as it is
+  bert train --model all-MiniLM-L6-v2 --train reviews.tsv --long windows \\
+    --pooling adaptive --pooling-lr 1e-2 --freeze encoder --lr 1e-3 \\
+    --epochs 10 --out run
 
   # tags of words: a token and its tag a line, a blank line ends a sentence
-  bert train --model bert-base-cased --train train.conll --dev dev.conll --out run
+  bert train --model bert-base-cased --train train.conll --out run
 
-  # two poolings with five seeds each, into runs/mean/seed-0 and so on, and which is better
-  bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv --pooling mean,adaptive --seeds 5 --out runs
+  # two poolings with five seeds each, in runs/mean/seed-0 and so on
+  bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv \\
+    --pooling mean,adaptive --seeds 5 --out runs
 
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
 
-  # a run that broke off, by Ctrl-C, a crash or a power cut, goes on from its newest checkpoint
+  # a run that broke off goes on from its newest checkpoint
   bert train --resume run
 
-  # several tasks on one encoder, described in tables [task.NAME] of a file, each held against its training alone
+  # several tasks in tables [task.NAME] of a file, each also alone
   bert train tasks.toml --baselines train --out run
 
-Sentences with a tag for each word are .conll files, two columns of words with spaces between them (--tokens, --tags), or
-parallel files in place of one, WORDS,TAGS. Without --text and --label the last column is the label and all before it are text (two at most).
-The directory --out is a model in Hugging Face's layout: `bert eval`, `predict` and `embed` take it, and with
---pooling cls so does transformers' AutoModelForSequenceClassification (after `bert export` where there is a task
+Sentences with a tag for each word are .conll files, two columns of words with spaces between them (--tokens, --tags), or \
+parallel files in place of one, WORDS,TAGS. Without --text and --label the last column is the label and all before it are \
+text (two at most). The directory --out is a model in Hugging Face's layout: `bert eval`, `predict` and `embed` take it, \
+and with --pooling cls so does transformers' AutoModelForSequenceClassification (after `bert export` where there is a task \
 embedding).";
 
 /// Fine-tune a checkpoint on labelled texts.

@@ -13,10 +13,14 @@ use crate::Failure;
 
 const EXAMPLES: &str = "\
 Examples:
-  # what breaks, and what 500 words would mend; then a model that has them, and training only their rows
-  bert vocab scan train.tsv --model all-MiniLM-L6-v2 --words 500 --out words.txt
+  # what breaks, and what 500 words would mend
+  bert vocab scan train.tsv --model all-MiniLM-L6-v2 --words 500 \\
+    --out words.txt
+
+  # a model that has them, and training their rows alone
   bert vocab extend --model all-MiniLM-L6-v2 --words words.txt --out extended
-  bert train --model extended --train train.tsv --train-embeddings new --task-embedding low-rank=16 --out run";
+  bert train --model extended --train train.tsv --train-embeddings new \\
+    --task-embedding low-rank=16 --out run";
 
 /// Find words that the vocabulary breaks, and add them to it.
 #[derive(Debug, Args)]

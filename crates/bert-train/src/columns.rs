@@ -117,6 +117,13 @@ impl Columns {
 
     /// Where the texts and the label are in `rows`.
     pub(crate) fn positions(&self, rows: &Rows, format: Option<Format>) -> Result<Positions> {
+        if rows.width() == 1
+            && let Some(first) = rows.first_text()
+        {
+            let (path, first) = (rows.path().into(), first.chars().take(200).collect());
+            let format = format.map_or_else(|| Format::of_path(rows.path()), Ok)?;
+            return Err(Error::OneColumn { path, format, first });
+        }
         let label = match &self.label {
             Some(column) => column.position(rows)?,
             // An object of JSON may be empty; then there is no text either.
@@ -420,7 +427,7 @@ mod tests {
         );
         let message_of_one = message("a.txt", "some text\n", &Columns::default());
         assert!(
-            message_of_one.ends_with("a.txt: 0 of 1 columns would be text, expected one or two: name the columns with --text COL and --label COL"),
+            message_of_one.ends_with("a.txt has one column, expected a text and its label: give a file with a text and a label a row (tsv, csv, jsonl or json)"),
             "{message_of_one}"
         );
         let message_of_nothing = message("a.jsonl", "{}", &Columns::default());

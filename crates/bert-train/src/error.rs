@@ -332,6 +332,34 @@ pub enum Error {
         /// The columns that would fit, where they can be told.
         fitting: Option<Box<Columns>>,
     },
+    /// A file has one column where a text and a label are to be read.
+    #[error(
+        "{path} has one column, expected a text and its label: {}", separation(.first, *.format)
+    )]
+    OneColumn {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
+        /// The beginning of the first row.
+        first: String,
+    },
+    /// The labels of a classification are numbers, most of them of one row alone.
+    #[error(
+        "{path}: {own} of {rows} rows have a label that no other row has, and all labels are numbers: to learn numbers, train a \
+         task of kind regress in a run file with a table [task.NAME]; for classes, {}",
+        way_out(.fitting)
+    )]
+    NumbersAsLabels {
+        /// The file.
+        path: PathBuf,
+        /// Rows whose label no other row has.
+        own: usize,
+        /// All rows.
+        rows: usize,
+        /// The columns that would fit, where they can be told.
+        fitting: Option<Box<Columns>>,
+    },
     /// Other than as many texts as the model takes.
     #[error(
         "{path}: text columns: expected {expected}, as the model takes, got {got}: name them with --column COL"
@@ -992,6 +1020,27 @@ fn known_metrics(known: &[&str]) -> String {
     }
 }
 
+/// What stands between the columns of a file, and what seems to in its first row.
+fn separation(first: &str, format: Format) -> String {
+    let between = match format {
+        Format::Tsv => ('\t', "a tab stands between the columns of a .tsv file"),
+        Format::Csv => (',', "a comma stands between the columns of a .csv file"),
+        _ => {
+            return "give a file with a text and a label a row (tsv, csv, jsonl or json)"
+                .to_owned();
+        }
+    };
+    let others = [('\t', "tabs"), (';', "semicolons"), (',', "commas")];
+    let other = others.iter().find(|(c, _)| *c != between.0 && first.contains(*c));
+    match other {
+        Some((_, name)) => format!(
+            "{}, and its first row has {name}: write it anew, or name its --format",
+            between.1
+        ),
+        None => between.1.to_owned(),
+    }
+}
+
 /// What is left of a run that stops in this epoch.
 fn kept(epoch: usize) -> &'static str {
     match epoch {
@@ -1083,6 +1132,8 @@ impl Error {
             | Self::NoSuchColumn { .. }
             | Self::AmbiguousColumn { .. }
             | Self::TextColumns { .. }
+            | Self::OneColumn { .. }
+            | Self::NumbersAsLabels { .. }
             | Self::TextCount { .. }
             | Self::LabelIsText { .. }
             | Self::NoLabel { .. }

@@ -133,6 +133,11 @@ pub fn read_training_examples(
     }
     let own = occurrences.values().filter(|&&count| count == 1).count();
     let fitting = || fitting_columns(path, format, columns.has_header());
+    let is_number = |label: &&&str| label.trim().parse::<f64>().is_ok();
+    if 2 * own > examples.len() && occurrences.keys().all(|label| is_number(&label)) {
+        let (path, rows, fitting) = (path.into(), examples.len(), fitting());
+        return Err(Error::NumbersAsLabels { path, own, rows, fitting });
+    }
     if 2 * own > examples.len() {
         return Err(Error::OwnLabels {
             path: path.into(),

@@ -140,6 +140,8 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         if steps_of_epoch == 0 {
             break;
         }
+        // The evaluation within the epoch that ends the run.
+        let mut ending = None;
         for parts in steps.into_iter().skip(state.place) {
             let position = position_of(&state, steps_of_epoch);
             if position >= total_steps {
@@ -221,6 +223,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                     best = Some(evaluated);
                 }
                 if is_over(&state) {
+                    ending = Some(report);
                     break;
                 }
                 rests = does_rest(&state, observer)?;
@@ -238,6 +241,10 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             }
         }
 
+        if let Some(report) = ending {
+            state.end_epoch(report);
+            break;
+        }
         if let Some(agreement) = agreement(&model, &mixer, state.step) {
             observer.agreement(&agreement);
         }

@@ -65,7 +65,7 @@ pub struct Reached<'a> {
 
 /// Follows a run: every function may do nothing.
 pub trait Observer {
-    /// Called with a sentence that a person should read, before the first step.
+    /// Called with a sentence that a person should read.
     fn notice(&mut self, _text: &str) {}
 
     /// Called after every step.

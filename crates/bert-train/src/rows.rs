@@ -114,6 +114,18 @@ impl Rows {
         self.names.as_deref()
     }
 
+    /// The first column of the first row, or its name.
+    pub(crate) fn first_text(&self) -> Option<&str> {
+        match (self.names(), &self.first) {
+            (Some([name, ..]), _) => Some(name),
+            (None, Some(Row { cells, .. })) => match cells.first() {
+                Some(Cell::Text(text)) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// How many columns there are.
     pub fn width(&self) -> usize {
         self.width

@@ -136,6 +136,7 @@ impl Run<'_> {
         // Written out once, so that dev rows are read by the training file's names and not by their own order.
         let columns = config.columns.complete(&config.train, config.format)?;
         let rows = self.texts(&columns, observer)?;
+        say_empty([&rows.train, &rows.dev], observer);
         let texts = if rows.train.iter().any(|row| row.pair.is_some()) { 2 } else { 1 };
         let settings = Settings { texts, ..self.settings(columns)? };
         let labels = |own: &[String]| LabelMap::of_training(&config.train, &rows.train, own);
@@ -320,6 +321,18 @@ impl Run<'_> {
 /// Where in its file each row starts.
 fn line_numbers<R>(rows: &[R], line: impl Fn(&R) -> usize) -> Vec<usize> {
     rows.iter().map(line).collect()
+}
+
+/// Says how many texts there is nothing to read of.
+fn say_empty(sets: [&Vec<Example>; 2], observer: &mut dyn Observer) {
+    let is_empty = |row: &&Example| row.text.trim().is_empty();
+    let [train, dev] = sets.map(|rows| (rows.iter().filter(is_empty).count(), rows.len()));
+    if train.0 + dev.0 > 0 {
+        observer.notice(&format!(
+            "{} of {} training texts and {} of {} dev texts are empty: is it the right column?",
+            train.0, train.1, dev.0, dev.1
+        ));
+    }
 }
 
 fn say_cut(

@@ -21,6 +21,7 @@ pub(crate) fn in_table(fault: &Error) -> String {
     let mut sentence = fault.to_string();
     if let Error::TextColumns { fitting: Some(columns), .. }
     | Error::OwnLabels { fitting: Some(columns), .. }
+    | Error::NumbersAsLabels { fitting: Some(columns), .. }
     | Error::LooksLikeHeader { fitting: Some(columns), .. } = fault
     {
         sentence = sentence.replace(&format!("`{columns}`"), &keys(columns));
@@ -78,6 +79,7 @@ mod tests {
             Error::AmbiguousColumn { path: path(), name: label() },
             Error::TextColumns { path: path(), columns: 4, got: 3, fitting: None },
             Error::OwnLabels { path: path(), own: 3, rows: 4, fitting: None },
+            Error::NumbersAsLabels { path: path(), own: 3, rows: 4, fitting: None },
             Error::LooksLikeHeader { path: path(), line: 1, label: label(), fitting: None },
             Error::LabelIsText { path: path(), column: label() },
             Error::OneLabel { path: path(), label: label() },

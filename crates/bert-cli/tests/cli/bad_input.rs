@@ -131,6 +131,42 @@ fn the_wrong_column_taken_for_the_label() {
 }
 
 #[test]
+fn data_of_another_form_than_it_seems() {
+    let desk = Desk::new();
+    let rows = |separator: &str| {
+        (0..20)
+            .map(|i| format!("a film {i}{separator}{}\n", ["good", "bad"][i % 2]))
+            .collect::<String>()
+    };
+    desk.write("data.csv", rows(";"));
+    let refused = ["data.csv has one column", "a comma stands", "has semicolons"];
+    assert_refused(&desk.bert(&train_on("data.csv")), 2, &refused);
+    desk.write("data.tsv", rows("    "));
+    let refused = ["data.tsv has one column", "a tab stands between"];
+    assert_refused(&desk.bert(&train_on("data.tsv")), 2, &refused);
+    desk.write("data.txt", rows("\t"));
+    assert_refused(&desk.bert(&train_on("data.txt")), 2, &["a text and a label a row"]);
+    desk.write("data.tsv", (0..20).map(|i| format!("a film\t0.{i:02}\n")).collect::<String>());
+    let refused = ["20 of 20 rows", "all labels are numbers", "kind regress", "[task.NAME]"];
+    assert_refused(&desk.bert(&train_on("data.tsv")), 2, &refused);
+    // A column without texts is read, but not in silence.
+    desk.write("data.tsv", "\tgood\n \tbad\na\tgood\na\tbad\n".repeat(5));
+    let output = desk.bert(&train_on("data.tsv"));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("texts are empty: is it the right column?"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+fn train_on(file: &str) -> [&str; 9] {
+    static MODEL: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    let model = MODEL.get_or_init(|| reference().join("tiny-bert"));
+    ["train", "--train", file, "--model", text(model), "--out", "run", "--epochs", "1"]
+}
+
+#[test]
 fn a_directory_that_holds_a_run() {
     let desk = Desk::new();
     assert!(desk.train(&[]).status.success());

@@ -540,6 +540,18 @@ fn a_run_without_progress_ends_early() {
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(losses[report.best_epoch - 1], least);
 
+    // Within an epoch, too, and what was measured there is not measured again: after steps 2, 4 (an epoch) and 6 of 12.
+    (config.recipe.epochs, config.recipe.control.eval_every) = (3, Every::Steps(2));
+    let out = dir.path().join("within");
+    run(&config, &out, false, &device, &mut ()).unwrap();
+    let steps: Vec<Option<u64>> = fs::read_to_string(out.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].as_u64())
+        .collect();
+    let places: Vec<usize> = (0..steps.len()).filter(|place| steps[*place].is_none()).collect();
+    assert_eq!((steps.len(), places), (9, vec![2, 5, 8]));
+
     config.recipe.control.metric = Some("f2".into());
     let error = run(&config, &dir.path().join("no"), false, &device, &mut ()).unwrap_err();
     assert!(error.is_bad_input() && error.to_string().contains("accuracy, f1_macro"), "{error}");
