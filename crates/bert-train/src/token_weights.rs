@@ -206,10 +206,11 @@ pub(crate) fn pieces(example: &Example, weights: &[TokenWeight]) -> Vec<Piece> {
     pieces
 }
 
-/// A line break is a space, and a character that would command a terminal is none.
+/// A line break is a space, and a character that would command a terminal, or turn what follows it round, is none.
 fn visible(c: char) -> char {
     match c {
         '\n' | '\r' | '\t' => ' ',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,
     }

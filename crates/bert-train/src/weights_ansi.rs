@@ -62,8 +62,8 @@ mod tests {
     #[test]
     fn a_text_cannot_command_the_terminal() {
         let weights = [weight("[CLS]", None, 1.0), weight("a", Some((4, 5)), 0.0)];
-        let line = weights_in_ansi(&example("\x1b[2Ja\x07", None), &weights);
-        assert!(line.ends_with(" \u{fffd}[2Ja\u{fffd}"), "{line:?}");
+        let line = weights_in_ansi(&example("\x1b[2Ja\x07\u{202e}b", None), &weights);
+        assert!(line.ends_with(" \u{fffd}[2Ja\u{fffd}\u{fffd}b"), "{line:?}");
     }
 
     #[test]
