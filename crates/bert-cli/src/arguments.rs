@@ -1,6 +1,9 @@
 //! Arguments that several commands share.
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use bert_kernels::{Precision, set_precision};
 use bert_train::{Column, Columns, Examples, Format};
@@ -137,6 +140,11 @@ pub fn positive(text: &str) -> Result<usize, String> {
         Ok(0) | Err(_) => Err("expected a whole number from 1".to_owned()),
         Ok(number) => Ok(number),
     }
+}
+
+/// The program with its arguments, as it was called.
+pub fn typed() -> Vec<String> {
+    env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// Puts a flag, where it is given, in the place of what was there.

@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bert_train::{Comparison, Measurement, ScoreChoice, Scoring, TrainedModel, compare};
+use bert_train::{
+    Comparison, Measurement, ScoreChoice, Scoring, TrainedModel, compare, write_comparison,
+};
 use clap::Args;
 
 use crate::{
@@ -17,6 +19,9 @@ const EXAMPLES: &str = "\
 Examples:
   # runs that differ in nothing but the seed are one group
   bert compare runs/mean/seed-* runs/adaptive/seed-*
+
+  # also as a page, with the curves of all runs over each other
+  bert compare runs/*/seed-* --html compared.html
 
   # the same models on data that no run has seen
   bert compare runs/*/seed-* --data test.tsv
@@ -47,6 +52,9 @@ pub struct Compare {
     metric: Option<String>,
     #[command(flatten)]
     running: Running,
+    /// Also write a page with tables and the curves of all runs
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -72,6 +80,9 @@ impl Compare {
                 compare(&self.runs, Scoring::Model(&score))?
             }
         };
+        if let Some(path) = &self.html {
+            write_comparison(&comparison, path)?;
+        }
         print(&comparison, self.json)
     }
 }

@@ -11,6 +11,7 @@ mod inspect;
 mod interrupt;
 mod predict;
 mod recipe_flags;
+mod report;
 mod search;
 mod train;
 mod vocab;
@@ -33,7 +34,8 @@ Examples:
   bert train --model all-MiniLM-L6-v2 --train train.tsv --out run
   bert eval --model run --data test.tsv
   bert search search.toml --out found
-  bert compare runs/mean/seed-* runs/adaptive/seed-*
+  bert compare runs/mean/seed-* runs/adaptive/seed-* --html compared.html
+  bert report run
   bert predict --model run --text 'a film that lingers' --weights ansi
   bert embed --model all-MiniLM-L6-v2 --input texts.txt > vectors.jsonl
   bert vocab scan texts.txt --model all-MiniLM-L6-v2 --out words.txt
@@ -52,6 +54,8 @@ enum Command {
     Eval(eval::Eval),
     /// Say which of several trainings is better, and whether that is more than chance
     Compare(compare::Compare),
+    /// Make the page of a run anew from the files in its directory
+    Report(report::Report),
     /// Classify texts
     Predict(predict::Predict),
     /// Turn texts into vectors
@@ -122,6 +126,7 @@ fn main() -> ExitCode {
         Command::Search(arguments) => arguments.run(),
         Command::Eval(arguments) => arguments.run(),
         Command::Compare(arguments) => arguments.run(),
+        Command::Report(arguments) => arguments.run(),
         Command::Predict(arguments) => arguments.run(),
         Command::Embed(arguments) => arguments.run(),
         Command::Export(arguments) => arguments.run(),

@@ -8,7 +8,7 @@ use std::{
 use bert_train::{Error, Progress, SearchConfig, search};
 use clap::Args;
 
-use crate::{Failure, devices::device, interrupt};
+use crate::{Failure, arguments::typed, devices::device, interrupt};
 
 const EXAMPLES: &str = "\
 A search file names a run file, or holds its keys in a table [run], and says what is drawn for each trial:
@@ -58,7 +58,7 @@ impl Search {
     pub fn run(self) -> Result<(), Failure> {
         let config = SearchConfig::load(&self.search_file)?;
         let device = device(self.device.as_deref())?;
-        let progress = &mut Progress::new().until(interrupt::flag()?);
+        let progress = &mut Progress::new().until(interrupt::flag()?).of_command(typed());
         let report = search(&config, &self.out, self.overwrite, &device, progress)?;
         let mut out = io::stdout().lock();
         if self.json {

@@ -15,7 +15,7 @@ use clap::Args;
 
 use crate::{
     Failure,
-    arguments::{LabelledColumns, positive, set},
+    arguments::{LabelledColumns, positive, set, typed},
     compare,
     controlling::Controlling,
     devices::device,
@@ -153,7 +153,7 @@ impl Train {
     /// Trains.
     pub fn run(self) -> Result<(), Failure> {
         let device = device(self.device.as_deref())?;
-        let progress = &mut Progress::new().until(interrupt::flag()?);
+        let progress = &mut Progress::new().until(interrupt::flag()?).of_command(typed());
         let out = match (&self.resume, &self.out) {
             (Some(dir), _) => return self.report(&resume(dir, &device, progress)?, dir),
             (None, Some(out)) => out.as_path(),

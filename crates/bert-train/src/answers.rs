@@ -14,57 +14,75 @@ use crate::{
     finished_run::{AnsweredRow, RowAnswer, Score, ScoreChoice},
     format::Format,
     labels::LabelMap,
-    metrics::{Metrics, argmax},
+    metrics::Metrics,
+    prediction::Prediction,
     sentences::read_sentences,
+    source_row::SourceRow,
     tag_answers::TagAnswers,
     trained_model::TrainedModel,
 };
 
-/// The answers of a classifier to the texts on these `lines` of their file; `model` and `device` are those of evaluation.
+/// The answers of a classifier to texts, which stand so in their file; `model` and `device` are those of evaluation.
 pub(crate) fn answers_on_texts(
     model: &SequenceClassifier,
     data: &DataSet,
-    lines: &[usize],
+    sources: &[SourceRow],
     labels: &LabelMap,
     batch_size: usize,
     device: &Device,
 ) -> Vec<AnsweredRow> {
-    answers_of_logits(&data_logits(model, data, batch_size, device), data, lines, labels)
+    answers_of_logits(&data_logits(model, data, batch_size, device), data, sources, labels)
 }
 
 fn answers_of_logits(
     logits: &[Vec<f32>],
     data: &DataSet,
-    lines: &[usize],
+    sources: &[SourceRow],
     labels: &LabelMap,
 ) -> Vec<AnsweredRow> {
     let name = |id: u32| RowAnswer::Label(labels.name(id).unwrap_or_default().to_owned());
-    let rows = logits.iter().zip(&data.labels).zip(lines).zip(data.lengths());
-    rows.filter_map(|(((logits, label), &row), tokens)| {
-        Some(AnsweredRow { row, gold: name((*label)?), predicted: name(argmax(logits)), tokens })
+    let rows = logits.iter().zip(&data.labels).zip(sources).zip(data.lengths());
+    rows.filter_map(|(((logits, label), source), tokens)| {
+        let Prediction { label: predicted, probabilities } = Prediction::new(logits);
+        Some(AnsweredRow {
+            task: None,
+            row: source.line,
+            gold: name((*label)?),
+            predicted: name(predicted),
+            probability: probabilities.get(predicted as usize).copied(),
+            tokens,
+            text: source.text.clone(),
+        })
     })
     .collect()
 }
 
-/// The answers of a tagger to the sentences on these `lines` of their file; `model` and `device` are those of evaluation.
+/// The answers of a tagger to sentences, which stand so in their file; `model` and `device` are those of evaluation.
 pub(crate) fn answers_on_sentences(
     model: &TokenClassifier,
     data: &TaggedSet,
-    lines: &[usize],
+    sources: &[SourceRow],
     batch_size: usize,
     device: &Device,
 ) -> Vec<AnsweredRow> {
-    answers_of_tags(&tag_answers(model, data, batch_size, device), data, lines)
+    answers_of_tags(&tag_answers(model, data, batch_size, device), data, sources)
 }
 
-fn answers_of_tags(answers: &TagAnswers, data: &TaggedSet, lines: &[usize]) -> Vec<AnsweredRow> {
+fn answers_of_tags(
+    answers: &TagAnswers,
+    data: &TaggedSet,
+    sources: &[SourceRow],
+) -> Vec<AnsweredRow> {
     let owned = |tags: &[&str]| RowAnswer::Tags(tags.iter().map(|&tag| tag.into()).collect());
-    let rows = answers.gold.iter().zip(&answers.predicted).zip(lines).zip(data.rows.lengths());
-    rows.map(|(((gold, predicted), &row), tokens)| AnsweredRow {
-        row,
+    let rows = answers.gold.iter().zip(&answers.predicted).zip(sources).zip(data.rows.lengths());
+    rows.map(|(((gold, predicted), source), tokens)| AnsweredRow {
+        task: None,
+        row: source.line,
         gold: owned(gold),
         predicted: owned(predicted),
+        probability: None,
         tokens,
+        text: source.text.clone(),
     })
     .collect()
 }
@@ -97,20 +115,20 @@ impl TrainedModel {
             Self::Classifier(classifier) => {
                 let examples = read_examples(on.path, on.format, &(on.columns)(&settings.columns))?;
                 let (data, _) = classifier.data_set(on.path, &examples, max_length)?;
-                let lines: Vec<usize> = examples.iter().map(|example| example.line).collect();
+                let sources: Vec<SourceRow> = examples.iter().map(SourceRow::from).collect();
                 let labels = &classifier.labels;
                 let logits = data_logits(&classifier.model, &data, batch_size, device);
                 let metrics = classification_metrics(&logits, &data, labels.len());
-                let rows = answers_of_logits(&logits, &data, &lines, labels);
+                let rows = answers_of_logits(&logits, &data, &sources, labels);
                 (Metrics::Classification(metrics), rows)
             }
             Self::Tagger(tagger) => {
                 let sentences =
                     read_sentences(on.path, on.format, &(on.columns)(&settings.columns))?;
                 let (data, _) = tagger.tagged_set(on.path, &sentences, max_length)?;
-                let lines: Vec<usize> = sentences.iter().map(|sentence| sentence.line).collect();
+                let sources: Vec<SourceRow> = sentences.iter().map(SourceRow::from).collect();
                 let answers = tag_answers(&tagger.model, &data, batch_size, device);
-                (Metrics::Tagging(answers.metrics()), answers_of_tags(&answers, &data, &lines))
+                (Metrics::Tagging(answers.metrics()), answers_of_tags(&answers, &data, &sources))
             }
             Self::MultiTask(tasker) => {
                 let heads = tasker.heads_of_file(on.score.task.as_deref())?;

@@ -109,8 +109,8 @@ impl Pair {
 
 /// How scores are written: shares in hundredths, errors as they are.
 #[derive(Debug, Clone, Copy)]
-struct Unit {
-    is_error: bool,
+pub(crate) struct Unit {
+    pub(crate) is_error: bool,
 }
 
 impl Unit {
@@ -158,7 +158,7 @@ impl Unit {
     }
 
     /// A score in a table.
-    fn value(self, value: f64) -> String {
+    pub(crate) fn value(self, value: f64) -> String {
         if self.is_error { format!("{value:.4}") } else { percent(value) }
     }
 
@@ -173,16 +173,54 @@ impl Unit {
     }
 }
 
+impl Comparison {
+    /// What is measured, with its unit.
+    pub(crate) fn title(&self) -> String {
+        match self.is_error {
+            true => self.metric.clone(),
+            false => format!("{} in %", self.metric),
+        }
+    }
+
+    /// What the differences come to: a sentence a pair, and what to mind about them.
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let of_pair = |pair: &Pair| {
+            let Some(SignTest { first, second, p }) = pair.sign_test else {
+                return pair.sentence.clone();
+            };
+            let (one, other) = short(&pair.first, &pair.second);
+            format!(
+                "{}; rows that only {one} has right: {first}, only {other}: {second} ({})",
+                pair.sentence,
+                probability(p)
+            )
+        };
+        let mut sentences: Vec<String> = self.pairs.iter().map(of_pair).collect();
+        if self.pairs.iter().any(|pair| pair.sign_test.is_some() && pair.seeds > 1) {
+            sentences.push(
+                "the p of rows takes the same row for another one in every seed, and so is too small"
+                    .to_owned(),
+            );
+        }
+        if self.pairs.len() > 1 {
+            let chance = 1.0 - (1.0 - LEVEL).powi(self.pairs.len() as i32);
+            sentences.push(format!(
+                "of {} comparisons without any difference, at least one would look like one with a chance of up to {:.0} %",
+                self.pairs.len(),
+                100.0 * chance
+            ));
+        }
+        sentences
+    }
+}
+
 /// As a person reads it: a table of the groups, one of lengths, and a sentence a pair.
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
         let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(14);
         let unit = Unit { is_error: self.is_error };
-        let title = match self.is_error {
-            true => self.metric.clone(),
-            false => format!("{} in %", self.metric),
-        };
+        let title = self.title();
         writeln!(
             f,
             "{title:wide$} {:>4} {:>7} {:>7} {:>7} {:>7} {:>7}",
@@ -225,34 +263,7 @@ impl fmt::Display for Comparison {
         if !self.pairs.is_empty() {
             writeln!(f)?;
         }
-        for pair in &self.pairs {
-            write!(f, "{}", pair.sentence)?;
-            if let Some(SignTest { first, second, p }) = pair.sign_test {
-                let (one, other) = short(&pair.first, &pair.second);
-                let p = probability(p);
-                write!(
-                    f,
-                    "; rows that only {one} has right: {first}, only {other}: {second} ({p})"
-                )?;
-            }
-            writeln!(f)?;
-        }
-        if self.pairs.iter().any(|pair| pair.sign_test.is_some() && pair.seeds > 1) {
-            writeln!(
-                f,
-                "the p of rows takes the same row for another one in every seed, and so is too small"
-            )?;
-        }
-        if self.pairs.len() > 1 {
-            let chance = 1.0 - (1.0 - LEVEL).powi(self.pairs.len() as i32);
-            writeln!(
-                f,
-                "of {} comparisons without any difference, at least one would look like one with a chance of up to {:.0} %",
-                self.pairs.len(),
-                100.0 * chance
-            )?;
-        }
-        Ok(())
+        self.sentences().iter().try_for_each(|sentence| writeln!(f, "{sentence}"))
     }
 }
 

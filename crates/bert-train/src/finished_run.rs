@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     error::{Error, Result},
     exact_json,
-    metrics::Metrics,
+    metrics::{Metrics, exact_match},
     model_dir::read_settings,
+    report::write_page_of,
     run::{RUN_FILE, RunReport},
 };
 
@@ -20,26 +21,47 @@ pub(crate) const REPORT_FILE: &str = "report.json";
 pub(crate) const PREDICTIONS_FILE: &str = "predictions.jsonl";
 
 /// What a model says of a labelled row.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AnsweredRow {
+    /// The task, where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// The line of the file on which the row starts, from 1.
     pub row: usize,
     /// The truth.
     pub gold: RowAnswer,
     /// The model's answer.
     pub predicted: RowAnswer,
+    /// The probability of the answer, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probability: Option<f64>,
     /// The tokens of its text, after it was cut.
     pub tokens: usize,
+    /// What was read, long texts shortened: a text, the two of a pair, or the words of a sentence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text: Vec<String>,
 }
 
 /// What a row is answered with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum RowAnswer {
     /// The label of a text.
     Label(String),
+    /// A number.
+    Number(f64),
     /// The tags of its words.
     Tags(Vec<String>),
+    /// Any number of labels.
+    Labels {
+        /// Those that it has.
+        labels: Vec<String>,
+    },
+    /// Parts of a text, each as good as another.
+    Parts {
+        /// None where the text does not answer.
+        parts: Vec<String>,
+    },
 }
 
 /// A score of a model and, where it has them, its answers.
@@ -119,14 +141,43 @@ impl RowAnswer {
     pub(crate) fn label(&self) -> Option<&str> {
         match self {
             Self::Label(label) => Some(label),
-            Self::Tags(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The tags, where it is some.
+    pub(crate) fn tags(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Tags(tags) => Some(tags.iter().map(String::as_str).collect()),
+            _ => None,
+        }
+    }
+
+    /// The labels, where it is a set of them.
+    pub(crate) fn labels(&self) -> Option<Vec<&str>> {
+        match self {
+            Self::Labels { labels } => Some(labels.iter().map(String::as_str).collect()),
+            _ => None,
+        }
+    }
+
+    /// The number, where it is one.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            _ => None,
         }
     }
 }
 
 impl AnsweredRow {
     pub(crate) fn is_right(&self) -> bool {
-        self.gold == self.predicted
+        match (&self.gold, &self.predicted) {
+            (RowAnswer::Parts { parts: right }, RowAnswer::Parts { parts }) => {
+                exact_match(parts.first().map_or("", String::as_str), right) == 1.0
+            }
+            (gold, predicted) => gold == predicted,
+        }
     }
 }
 
@@ -146,7 +197,8 @@ struct OwnScore {
     value: f64,
 }
 
-/// Writes what a run has come to; `own` is the score by which its best model was chosen, where it is not the main one.
+/// Writes what a run has come to, its answers, its page, and last its report; `own` is the score by which its best model was
+/// chosen, where it is not the main one.
 pub(crate) fn save_finished_run(
     out: &Path,
     report: &RunReport,
@@ -158,6 +210,7 @@ pub(crate) fn save_finished_run(
     };
     let lines: String = rows.iter().map(|row| json(serde_json::to_string(row)) + "\n").collect();
     write_atomically(out.join(PREDICTIONS_FILE), lines.as_bytes())?;
+    write_page_of(out, Some(report.clone()))?;
     let (metric, value) = ScoreChoice::default().of(out, &report.dev, own)?;
     let report = Report { metric, value, report };
     let report = json(serde_json::to_string_pretty(&report)) + "\n";
@@ -214,16 +267,35 @@ pub(crate) fn run_score(dir: &Path, choice: &ScoreChoice) -> Result<Score> {
         true => (metric, value),
         false => choice.of(dir, &finished_report(dir)?.dev, Some(&metric))?,
     };
+    let rows = answered_rows(dir)?.into_iter().filter(|row| row.task == choice.task).collect();
+    Ok(Score { metric, value, rows })
+}
+
+/// What the best model of the run in `dir` says of each dev row; nothing before the run has come to its end.
+///
+/// # Errors
+/// [`Error::RunRecord`] where the file is damaged.
+pub(crate) fn answered_rows(dir: &Path) -> Result<Vec<AnsweredRow>> {
     let path = dir.join(PREDICTIONS_FILE);
     let lines = match path.exists() {
         true => read(&path)?,
         false => String::new(),
     };
-    let rows = lines.lines().map(|line| parse(&path, line)).collect::<Result<_>>()?;
-    Ok(Score { metric, value, rows })
+    let row = |line: &str| {
+        let row: AnsweredRow = parse(&path, line)?;
+        match (row.gold.tags(), row.predicted.tags()) {
+            (Some(gold), Some(predicted)) if gold.len() != predicted.len() => {
+                let (gold, predicted) = (gold.len(), predicted.len());
+                let reason = format!("row {} has {gold} tags and {predicted} answers", row.row);
+                Err(Error::RunRecord { path: path.clone(), reason })
+            }
+            _ => Ok(row),
+        }
+    };
+    lines.lines().map(row).collect()
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })
 }
 

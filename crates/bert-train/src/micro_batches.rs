@@ -204,6 +204,7 @@ mod tests {
             ],
             batch_size: None,
             weight: 1.0,
+            sources: vec![],
         };
         let batches = [batch(3, &[0, 1, 2]), batch(1, &[1])];
         let parts = micro_batches::<MultiTask>(&vec![set], &batches, Some(2));
@@ -380,7 +381,7 @@ mod tests {
             if with_tags {
                 targets.push((first + 1, Targets::Tags(tags(&encodings))));
             }
-            TaskSet { encodings, targets, batch_size: None, weight: 1.0 }
+            TaskSet { encodings, targets, batch_size: None, weight: 1.0, sources: vec![] }
         };
         let data = vec![set(33, 0, true), set(19, 2, false)];
         let names = ["one", "tags", "two"];

@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bert_core::{Tokenizer, write_atomically};
+use bert_core::Tokenizer;
 use bert_kernels::set_precision;
 use burn::tensor::Device;
 
 use crate::{
+    about::About,
     baselines::{Baselines, TaskComparison},
     checkpoints::Checkpoints,
     error::{Error, Result},
@@ -17,13 +18,12 @@ use crate::{
     finished_run::save_finished_run,
     mixing::Mixing,
     multi_task_config::MultiTaskConfig,
-    multi_task_page::page,
     multi_tasker::MultiTasker,
     observer::{EpochReport, Observer, StepReport},
     recipe::Recipe,
     recorder::Recorder,
     resume::Start,
-    run::{RunReport, begin_out},
+    run::{RunReport, begin_out, broken_off},
     seen_rows::may_have_seen,
     task_data::TaskData,
     task_sets::{TaskDev, TaskSet},
@@ -80,45 +80,38 @@ pub(crate) fn run_tasks_from(
     let (mut saved, record) = start.load(&mut checkpoints, observer)?;
     match &mut saved {
         Some(saved) => saved.state.judge_by(&dev.tasks),
-        None => {
-            begin_out(out, &run_file)?;
-        }
+        None => begin_out(out, &run_file)?,
     }
     tasker.save_settings(out)?;
     let names: Vec<String> = dev.tasks.iter().map(|task| task.name.clone()).collect();
-    let mut recorder = Recorder::new(out, record, names.clone(), checkpoints, observer);
+    let (steps, command) = (saved.as_ref().map(|saved| saved.state.step), observer.command());
+    let about = (&tasker.model, &data.train);
+    About::write(out, steps, command, device, about, &recipe)?;
+    let mut recorder = Recorder::new(out, record, names, checkpoints, observer);
     let rows = (&data.train, &dev);
     let tuned = fine_tune_from(saved, tasker.model.clone(), rows, &recipe, device, &mut recorder);
     // Also of a run that failed: its last steps say why.
     recorder.write()?;
-    let agreements = std::mem::take(&mut recorder.record.agreements);
-    let tuned = tuned.map_err(|error| error.in_run(out))?;
+    let tuned = tuned.map_err(|error| broken_off(error, out))?;
     let mut report = RunReport::of(&tuned);
-    if !baselines.is_empty() {
-        let device = device.clone().inner();
-        let together = dev.logits(&tuned.model, recipe.rows_at_once(), &device);
-        for baseline in baselines {
-            let alone = match baseline.model {
-                Some(model) => {
-                    logits_of(&model, baseline.head, &dev, recipe.rows_at_once(), &device)
-                }
-                None => train_alone(config, &data, baseline.head, &device, observer)
-                    .map_err(|error| error.in_run(out))?,
-            };
-            let (set, place) = place_of(&dev, baseline.head);
-            let task = &dev.tasks[baseline.head];
-            let rows = &dev.sets[set];
-            let targets = rows.targets_of(baseline.head);
-            let answers = [together[set][place].as_slice(), &alone];
-            let comparison =
-                TaskComparison::new(task, targets, &rows.encodings, answers, recipe.seed);
-            observer.notice(&comparison.to_string());
-            report.comparisons.push(comparison);
-        }
+    let device = device.clone().inner();
+    let together = dev.logits(&tuned.model, recipe.rows_at_once(), &device);
+    for baseline in baselines {
+        let alone = match baseline.model {
+            Some(model) => logits_of(&model, baseline.head, &dev, recipe.rows_at_once(), &device),
+            None => train_alone(config, &data, baseline.head, &device, observer)
+                .map_err(|error| error.in_run(out))?,
+        };
+        let (set, place) = place_of(&dev, baseline.head);
+        let task = &dev.tasks[baseline.head];
+        let rows = &dev.sets[set];
+        let targets = rows.targets_of(baseline.head);
+        let answers = [together[set][place].as_slice(), &alone];
+        let comparison = TaskComparison::new(task, targets, &rows.encodings, answers, recipe.seed);
+        observer.notice(&comparison.to_string());
+        report.comparisons.push(comparison);
     }
-    let html = page(&names, &tuned.epochs, &agreements, &report, &run_file);
-    write_atomically(out.join("report.html"), html.as_bytes())?;
-    save_finished_run(out, &report, None, &[])?;
+    save_finished_run(out, &report, None, &dev.answers(&together))?;
     Ok(report)
 }
 

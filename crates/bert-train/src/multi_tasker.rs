@@ -199,6 +199,7 @@ impl MultiTasker {
                 targets: vec![(*head, targets)],
                 batch_size: None,
                 weight: 1.0,
+                sources: vec![],
             });
         }
         Ok((TaskDev { sets: merge(sets), tasks: self.measured_tasks() }, cut))
@@ -280,6 +281,7 @@ pub(crate) fn merge(sets: Vec<TaskSet>) -> Vec<TaskSet> {
         match merged.iter_mut().find(|other| other.has_texts_of(&set)) {
             Some(other) => {
                 other.targets.extend(set.targets);
+                other.sources.extend(set.sources);
                 other.batch_size = other.batch_size.or(set.batch_size);
                 other.weight = other.weight.max(set.weight);
             }

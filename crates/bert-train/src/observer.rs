@@ -110,6 +110,11 @@ pub trait Observer {
         Ok(false)
     }
 
+    /// Asked at the beginning: the program with its arguments, as it was called, for the run's report.
+    fn command(&self) -> Vec<String> {
+        vec![]
+    }
+
     /// Asked after every step: whether the run is to end there, with a checkpoint.
     fn is_interrupted(&self) -> bool {
         false

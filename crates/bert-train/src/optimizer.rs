@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bert_kernels::{AdamW, GradientScale, Restoring, sum_of_squares};
 use burn::{
     lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler},
-    module::{Module, ModuleVisitor, Param, ParamGroup},
+    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{DType, Tensor, TensorData},
 };
@@ -210,6 +210,11 @@ pub fn learning_rates(recipe: &Recipe, factor: f64) -> ModuleLearningRate {
         rates.with_group(group(own.0), own.1.unwrap_or(base) * factor)
     });
     rates.step()
+}
+
+/// Whether weight decay reaches a parameter.
+pub(crate) fn decays(id: &ParamId, path: &str) -> bool {
+    !group(NO_DECAY).matches(id, Some(path))
 }
 
 struct SumOfSquares<'a> {

@@ -30,6 +30,8 @@ pub struct Progress {
     loss: Option<f64>,
     /// Set where the run is to end.
     interrupt: Option<Arc<AtomicBool>>,
+    /// The program with its arguments.
+    command: Vec<String>,
 }
 
 impl Default for Progress {
@@ -46,12 +48,18 @@ impl Progress {
             ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
-        Self { line, written: Duration::ZERO, loss: None, interrupt: None }
+        Self { line, written: Duration::ZERO, loss: None, interrupt: None, command: vec![] }
     }
 
     /// Ends the run after the step in which `flag` becomes true.
     pub fn until(mut self, flag: Arc<AtomicBool>) -> Self {
         self.interrupt = Some(flag);
+        self
+    }
+
+    /// Runs that are made by this program, with its arguments.
+    pub fn of_command(mut self, command: Vec<String>) -> Self {
+        self.command = command;
         self
     }
 
@@ -111,6 +119,10 @@ impl Observer for Progress {
         ));
         self.loss = None;
         Ok(())
+    }
+
+    fn command(&self) -> Vec<String> {
+        self.command.clone()
     }
 
     fn is_interrupted(&self) -> bool {

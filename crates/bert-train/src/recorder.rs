@@ -12,13 +12,14 @@ use crate::{
     error::Result,
     model_dir::save_parameters,
     observer::{EpochReport, Observer, Reached, StepReport},
+    report::LOG_FILE,
     training_state::Snapshot,
 };
 
 /// Writes the log and the best model as the run goes on.
 pub(crate) struct Recorder<'a> {
     out: &'a Path,
-    pub(crate) record: Record,
+    record: Record,
     /// The tasks by head, where there are several.
     tasks: Vec<String>,
     checkpoints: Checkpoints,
@@ -30,8 +31,6 @@ pub(crate) struct Recorder<'a> {
 pub(crate) struct Record {
     /// The lines of the log.
     log: String,
-    /// What was compared of the tasks, in order.
-    pub(crate) agreements: Vec<Agreement>,
 }
 
 impl<'a> Recorder<'a> {
@@ -47,7 +46,7 @@ impl<'a> Recorder<'a> {
     }
 
     pub(crate) fn write(&self) -> Result<()> {
-        Ok(write_atomically(self.out.join("metrics.jsonl"), self.record.log.as_bytes())?)
+        Ok(write_atomically(self.out.join(LOG_FILE), self.record.log.as_bytes())?)
     }
 
     fn log(&mut self, line: serde_json::Value) {
@@ -64,7 +63,6 @@ impl Observer for Recorder<'_> {
             "gradient_cosines": agreement.cosines,
             "gradient_norms": agreement.norms,
         }));
-        self.record.agreements.push(agreement.clone());
         self.observer.agreement(agreement);
     }
 
@@ -80,6 +78,7 @@ impl Observer for Recorder<'_> {
             "lr": report.learning_rate,
             "grad_norm": report.grad_norm,
             "seconds": report.elapsed.as_secs_f64(),
+            "rows": report.rows,
         });
         if !self.tasks.is_empty() {
             let losses = report.losses.iter();
@@ -136,6 +135,8 @@ impl Observer for Recorder<'_> {
 
     fn checkpoint(&mut self, snapshot: &Snapshot) -> Result<()> {
         self.checkpoints.write(snapshot, &self.record)?;
+        // So that a run under way can be looked at.
+        self.write()?;
         self.observer.checkpoint(snapshot)
     }
 

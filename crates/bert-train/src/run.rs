@@ -9,6 +9,7 @@ use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    about::{ABOUT_FILE, About},
     answers::{answers_on_sentences, answers_on_texts},
     baselines::TaskComparison,
     checkpoints::{Checkpoints, PARTIAL, clear_checkpoints},
@@ -27,9 +28,11 @@ use crate::{
     model_dir::{SETTINGS_FILE, Settings},
     observer::Observer,
     recorder::Recorder,
+    report::{LOG_FILE, PAGE_FILE, write_page_of},
     resume::Start,
     run_config::RunConfig,
     sentences::{Sentence, Sentences, read_sentences},
+    source_row::SourceRow,
     split::stratified_split,
     tag_scheme::TagScheme,
     tagger::Tagger,
@@ -162,13 +165,14 @@ impl Run<'_> {
         } else if config.long != Long::Truncate {
             say_activations(&classifier.config, train.lengths(), batch_size, observer);
         }
-        let (labels, lines) = (classifier.labels.clone(), line_numbers(&rows.dev, |row| row.line));
+        let labels = classifier.labels.clone();
+        let sources: Vec<SourceRow> = rows.dev.iter().map(SourceRow::from).collect();
         let begin = |out: &Path| {
             classifier.save_settings(out)?;
             Ok(classifier.model)
         };
         let answers = |model: &SequenceClassifier, device: &Device| {
-            answers_on_texts(model, &dev, &lines, &labels, batch_size, device)
+            answers_on_texts(model, &dev, &sources, &labels, batch_size, device)
         };
         self.fine_tune(begin, (&train, &dev), answers, observer)
     }
@@ -213,10 +217,10 @@ impl Run<'_> {
             tagger.save_settings(out)?;
             Ok(tagger.model)
         };
-        let (lines, batch_size) =
-            (line_numbers(&rows.dev, |row| row.line), config.recipe.rows_at_once());
+        let sources: Vec<SourceRow> = rows.dev.iter().map(SourceRow::from).collect();
+        let batch_size = config.recipe.rows_at_once();
         let answers = |model: &TokenClassifier, device: &Device| {
-            answers_on_sentences(model, &dev, &lines, batch_size, device)
+            answers_on_sentences(model, &dev, &sources, batch_size, device)
         };
         self.fine_tune(begin, (&train, &dev), answers, observer)
     }
@@ -239,12 +243,15 @@ impl Run<'_> {
             begin_out(out, &self.run_file)?;
         }
         let model = begin(out)?;
+        let steps = saved.as_ref().map(|saved| saved.state.step);
+        let command = observer.command();
+        About::write(out, steps, command, device, (&model, train), &config.recipe)?;
         let mut recorder = Recorder::new(out, record, vec![], checkpoints, observer);
         let data = (train, dev);
         let tuned = fine_tune_from(saved, model, data, &config.recipe, device, &mut recorder);
         // Also of a run that failed: its last steps say why.
         recorder.write()?;
-        let tuned = tuned.map_err(|error| error.in_run(out))?;
+        let tuned = tuned.map_err(|error| broken_off(error, out))?;
         let report = RunReport::of(&tuned);
         let own = config.recipe.control.metric.as_deref();
         let answers = answers(&tuned.model, &device.clone().inner());
@@ -318,9 +325,11 @@ impl Run<'_> {
     }
 }
 
-/// Where in its file each row starts.
-fn line_numbers<R>(rows: &[R], line: impl Fn(&R) -> usize) -> Vec<usize> {
-    rows.iter().map(line).collect()
+/// The error that a run in `out` breaks off with, after its page is written.
+pub(crate) fn broken_off(error: Error, out: &Path) -> Error {
+    // The error says more than what would keep the page from being written; `bert report` says that.
+    let _ = write_page_of(out, None);
+    error.in_run(out)
 }
 
 /// Says how many texts there is nothing to read of.
@@ -349,13 +358,14 @@ fn say_cut(
 }
 
 /// The files of a run beside its run file and its report.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     PREDICTIONS_FILE,
     "model.safetensors",
-    "report.html",
+    PAGE_FILE,
+    ABOUT_FILE,
     "config.json",
     SETTINGS_FILE,
-    "metrics.jsonl",
+    LOG_FILE,
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",

@@ -389,6 +389,10 @@ impl Observer for Follower<'_> {
         self.observer.checkpoint(snapshot)
     }
 
+    fn command(&self) -> Vec<String> {
+        self.observer.command()
+    }
+
     /// Before the checkpoint is written: a trial that is killed between comes here again.
     fn rests(&mut self, reached: &Reached<'_>) -> Result<bool> {
         let length = match self.resource {

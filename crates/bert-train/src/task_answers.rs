@@ -207,7 +207,7 @@ fn sigmoid(logit: f32) -> f64 {
 /// The probability of each of the ordered labels: that of lying above its threshold below, less that of lying above the next.
 ///
 /// Thresholds that contradict each other give no label a probability below 0; all are scaled to sum to 1.
-fn of_ranks(logits: &[f32]) -> Vec<f64> {
+pub(crate) fn of_ranks(logits: &[f32]) -> Vec<f64> {
     let above: Vec<f64> = std::iter::once(1.0)
         .chain(logits.iter().map(|logit| sigmoid(*logit)))
         .chain([0.0])

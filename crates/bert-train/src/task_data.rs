@@ -64,7 +64,8 @@ impl TaskData {
             settings.push(own);
         }
         let seed = config.recipe.seed;
-        let (train, dev) = group(loaded, seed, observer)?;
+        let (mut train, dev) = group(loaded, seed, observer)?;
+        train.iter_mut().for_each(|set| set.sources.clear());
         for (place, set) in train.iter().enumerate() {
             set.heads().into_iter().for_each(|head| settings[head].data_set = place);
         }
@@ -130,9 +131,10 @@ impl Reader<'_> {
             return Err(Error::MetricOfTwo { name: name.clone(), labels: labels.len() });
         }
         let targets = reading(&table.train).targets(&rows, &labels, &encodings)?;
-        let set = |encodings, targets| TaskSet {
+        let set = |encodings, targets, sources: Vec<_>| TaskSet {
             encodings,
             targets: vec![(head, targets)],
+            sources: vec![(head, sources)],
             batch_size: table.batch_size,
             weight: match &config.mixing.sampling {
                 Sampling::Weights { weights } => weights.get(name).copied().unwrap_or(1.0),
@@ -146,7 +148,7 @@ impl Reader<'_> {
                 let (rows, encodings, cut_dev) = encode(path, false)?;
                 let targets = reading(path).targets(&rows, &labels, &encodings)?;
                 (cut, texts) = (cut + cut_dev, texts + encodings.len());
-                Some(set(encodings, targets))
+                Some(set(encodings, targets, rows.sources()))
             }
         };
         if cut > 0 {
@@ -155,7 +157,8 @@ impl Reader<'_> {
             ));
         }
         let strata = rows.strata(table.kind);
-        let loaded = Loaded { name, table, set: set(encodings, targets), strata, dev };
+        let set = set(encodings, targets, rows.sources());
+        let loaded = Loaded { name, table, set, strata, dev };
         let settings = TaskSettings {
             name: name.clone(),
             kind: table.kind,

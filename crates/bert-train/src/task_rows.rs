@@ -14,6 +14,7 @@ use crate::{
     labels::LabelMap,
     questions::{Question, read_questions},
     sentences::{Sentence, Sentences, read_sentences},
+    source_row::SourceRow,
     tag_scheme::in_bio,
     targets::{AnswerTarget, Targets},
     task_form::{AnswerKind, TaskForm},
@@ -179,6 +180,17 @@ fn in_order(names: &[String]) -> Vec<String> {
 }
 
 impl TaskRows {
+    /// How each row stands in its file.
+    pub(crate) fn sources(&self) -> Vec<SourceRow> {
+        match self {
+            Self::Texts(rows) => rows.iter().map(SourceRow::from).collect(),
+            Self::Sentences(rows) => rows.iter().map(SourceRow::from).collect(),
+            Self::Questions(rows) => {
+                (1..).zip(rows).map(|(number, row)| SourceRow::of_question(number, row)).collect()
+            }
+        }
+    }
+
     /// Which rows are alike, so that each kind of them is held out in its share: by label where there is one.
     pub(crate) fn strata(&self, kind: TaskForm) -> Vec<u32> {
         match self {

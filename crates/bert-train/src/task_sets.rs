@@ -11,6 +11,7 @@ use crate::{
     labels::LabelMap,
     metrics::{Metrics, TaskMetrics, TasksMetrics},
     sampler::{Batch, TrainingSet},
+    source_row::SourceRow,
     targets::Targets,
     trainable::{Pass, Trainable},
 };
@@ -26,6 +27,8 @@ pub struct TaskSet {
     pub batch_size: Option<usize>,
     /// Its share of the steps, where they are drawn by given weights.
     pub weight: f64,
+    /// How the rows stand in the file of each head, where answers to them are written down.
+    pub(crate) sources: Vec<(usize, Vec<SourceRow>)>,
 }
 
 /// What a model of several tasks is measured on.
@@ -75,9 +78,12 @@ impl TaskSet {
     /// Some of the rows.
     pub(crate) fn select(&self, rows: &[usize]) -> Self {
         let targets = self.targets.iter();
+        let sources = self.sources.iter();
+        let of_rows = |all: &[SourceRow]| rows.iter().map(|row| all[*row].clone()).collect();
         Self {
             encodings: rows.iter().map(|row| self.encodings[*row].clone()).collect(),
             targets: targets.map(|(head, targets)| (*head, targets.select(rows))).collect(),
+            sources: sources.map(|(head, all)| (*head, of_rows(all))).collect(),
             ..*self
         }
     }

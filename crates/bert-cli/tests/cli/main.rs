@@ -5,6 +5,7 @@
 mod bad_input;
 mod breaking_off;
 mod commands;
+mod reports;
 
 use std::{
     fs,

@@ -210,7 +210,7 @@ fn tasks_of_every_kind_are_trained_written_and_applied() {
         assert!(
             fs::read_to_string(out.join("report.html"))
                 .unwrap()
-                .contains("How the tasks' gradients agree")
+                .contains("How the gradients of the tasks agree")
         );
         assert_eq!(
             MultiTaskConfig::load(&out.join("run.toml"), toml::Table::new()).unwrap(),
