@@ -5,7 +5,12 @@ use std::{fmt, path::PathBuf};
 use bert_kernels::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
-use crate::{metrics::Metrics, targets::Targets, task_sets::MeasuredTask};
+use crate::{
+    metrics::{Metrics, TagCounts},
+    tag_answers::TagAnswers,
+    targets::Targets,
+    task_sets::MeasuredTask,
+};
 
 /// What the tasks of a run are held against.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -98,8 +103,7 @@ impl TaskComparison {
     ) -> Self {
         let score = |logits: &[Vec<f32>], rows: &[usize]| {
             let of_rows: Vec<&[f32]> = rows.iter().map(|row| logits[*row].as_slice()).collect();
-            let metrics = targets.metrics(&task.labels, encodings, rows, &of_rows);
-            metrics.score(&task.metric).unwrap_or_else(|| Metrics::main(&metrics))
+            task.score(&targets.metrics(&task.labels, encodings, rows, &of_rows))
         };
         let all: Vec<usize> = (0..targets.len()).collect();
         // A mean over rows needs each row's score once, however often rows are drawn.
@@ -114,12 +118,27 @@ impl TaskComparison {
             }
             false => vec![],
         };
+        // Scores of tags are made of sums over sentences, which are counted once.
+        let counts = match targets {
+            Targets::Tags(all) => Some([together, alone].map(|logits| {
+                let rows = all.iter().zip(logits.iter().map(Vec::as_slice));
+                TagAnswers::new(rows, &task.labels).counts()
+            })),
+            _ => None,
+        };
         let mut differences: Vec<f64> = (0..RESAMPLES)
             .map(|sample| {
                 let mut random = Stream::new(seed, Purpose::Sample, (2 << 32) | sample as u64);
                 let rows: Vec<usize> = all.iter().map(|_| random.below(all.len())).collect();
                 if is_mean {
                     return rows.iter().map(|row| by_row[*row]).sum::<f64>() / rows.len() as f64;
+                }
+                if let Some(counts) = &counts {
+                    let [together, alone] = counts.each_ref().map(|counts| {
+                        let sum: TagCounts = rows.iter().map(|row| counts[*row]).sum();
+                        task.score(&Metrics::Tagging(sum.metrics(0.0)))
+                    });
+                    return together - alone;
                 }
                 score(together, &rows) - score(alone, &rows)
             })
@@ -178,7 +197,47 @@ impl fmt::Display for TaskComparison {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::labels::LabelMap;
+    use crate::{data_set::WordTags, labels::LabelMap};
+
+    /// Counted once a sentence, tags give the interval that scoring every draw of sentences anew gives.
+    #[test]
+    fn tags_are_resampled_as_if_scored_anew() {
+        let names = ["B-M", "I-M", "O"].map(String::from);
+        let task = MeasuredTask {
+            name: "tags".into(),
+            metric: "f1".into(),
+            labels: LabelMap::of_model(&names).unwrap(),
+        };
+        let mut random = Stream::new(5, Purpose::Sample, 0);
+        let lengths: Vec<usize> = (0..17).map(|_| 1 + random.below(6)).collect();
+        let row = |words: &usize| {
+            let tags = (0..*words).map(|_| random.below(3) as u32).collect();
+            WordTags { tags, first_tokens: (0..*words).map(Some).collect() }
+        };
+        let targets = Targets::Tags(lengths.iter().map(row).collect());
+        let mut logits = || -> Vec<Vec<f32>> {
+            let draw = |words: &usize| (0..3 * words).map(|_| random.uniform()).collect();
+            lengths.iter().map(draw).collect()
+        };
+        let (together, alone) = (logits(), logits());
+        let got = TaskComparison::new(&task, &targets, &[], [&together, &alone], 3);
+
+        let score = |logits: &[Vec<f32>], rows: &[usize]| {
+            let logits: Vec<&[f32]> = rows.iter().map(|row| logits[*row].as_slice()).collect();
+            targets.metrics(&task.labels, &[], rows, &logits).main()
+        };
+        let mut differences: Vec<f64> = (0..1000)
+            .map(|sample| {
+                let mut random = Stream::new(3, Purpose::Sample, (2 << 32) | sample);
+                let rows: Vec<usize> = (0..17).map(|_| random.below(17)).collect();
+                score(&together, &rows) - score(&alone, &rows)
+            })
+            .collect();
+        differences.sort_by(f64::total_cmp);
+        // The 2.5th and the 97.5th of a hundred: places 25 and 974 of 999.
+        assert_eq!(got.interval, [differences[25], differences[974]]);
+        assert!(got.interval[0] < got.interval[1]);
+    }
 
     fn compare(together: &[u32], alone: &[u32]) -> TaskComparison {
         let gold: Vec<u32> = (0..together.len() as u32).map(|row| row % 2).collect();

@@ -18,7 +18,7 @@ pub use classification::{
 pub use multi_label::{MultiLabelMetrics, label_scores, subset_accuracy};
 pub use ordinal::{OrdinalMetrics, mean_absolute_error, quadratic_weighted_kappa};
 pub use regression::{RegressionMetrics, mean_squared_error, pearson, spearman};
-pub(crate) use tagging::{Place, split_tag};
+pub(crate) use tagging::{Place, TagCounts, split_tag};
 pub use tagging::{TagSpan, TaggingMetrics, span_scores, spans};
 pub use tasks::{TaskMetrics, TasksMetrics};
 

@@ -4,7 +4,7 @@ use crate::{
     data_set::WordTags,
     evaluate::cross_entropy,
     labels::LabelMap,
-    metrics::{TaggingMetrics, argmax},
+    metrics::{TagCounts, TaggingMetrics, argmax},
 };
 
 /// The right tags of some sentences, and those that a model gives them.
@@ -41,6 +41,12 @@ impl<'a> TagAnswers<'a> {
             predicted.push(answers);
         }
         Self { gold, predicted, loss: loss / answered.max(1) as f64 }
+    }
+
+    /// What each sentence adds to the scores.
+    pub(crate) fn counts(&self) -> Vec<TagCounts> {
+        let sentences = self.gold.iter().zip(&self.predicted);
+        sentences.map(|(gold, predicted)| TagCounts::new(gold, predicted)).collect()
     }
 
     /// How good the answers are.

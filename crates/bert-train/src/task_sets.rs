@@ -51,6 +51,13 @@ pub struct MeasuredTask {
     pub labels: LabelMap,
 }
 
+impl MeasuredTask {
+    /// The score by which it is judged.
+    pub(crate) fn score(&self, metrics: &Metrics) -> f64 {
+        metrics.score(&self.metric).unwrap_or_else(|| metrics.main())
+    }
+}
+
 impl TaskSet {
     /// What a head is to answer.
     ///

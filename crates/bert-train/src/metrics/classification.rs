@@ -42,7 +42,7 @@ pub struct ClassScores {
 }
 
 /// How often a label occurs.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct ClassCounts {
     pub(super) gold: usize,
     pub(super) predicted: usize,

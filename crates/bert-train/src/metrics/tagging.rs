@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    iter,
     ops::Range,
 };
 
@@ -50,17 +51,61 @@ impl TaggingMetrics {
     /// # Panics
     /// When `gold` and `predicted` differ in the number of sentences or tokens.
     pub fn new<S: AsRef<str>>(gold: &[Vec<S>], predicted: &[Vec<S>], loss: f64) -> Self {
-        let mut all = ClassCounts::default();
-        for counts in counts(gold, predicted).values() {
-            all.gold += counts.gold;
-            all.predicted += counts.predicted;
-            all.right += counts.right;
+        assert_eq!(gold.len(), predicted.len(), "gold and predicted must have the same sentences");
+        let sentences = gold.iter().zip(predicted);
+        let counts = sentences.map(|(gold, predicted)| TagCounts::new(gold, predicted));
+        counts.sum::<TagCounts>().metrics(loss)
+    }
+}
+
+/// What a sentence adds to the scores of a tagger, which are made of sums over sentences.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TagCounts {
+    spans: ClassCounts,
+    tokens: usize,
+    right: usize,
+}
+
+impl TagCounts {
+    /// That of a sentence whose tokens have these tags.
+    ///
+    /// # Panics
+    /// When `gold` and `predicted` differ in length.
+    pub(crate) fn new<S: AsRef<str>>(gold: &[S], predicted: &[S]) -> Self {
+        assert_eq!(gold.len(), predicted.len(), "gold and predicted must have the same tokens");
+        let known: HashSet<TagSpan> = spans(gold).into_iter().collect();
+        let found = spans(predicted);
+        let right = gold.iter().zip(predicted);
+        Self {
+            spans: ClassCounts {
+                gold: known.len(),
+                predicted: found.len(),
+                right: found.iter().filter(|span| known.contains(span)).count(),
+            },
+            tokens: gold.len(),
+            right: right.filter(|(gold, predicted)| gold.as_ref() == predicted.as_ref()).count(),
         }
-        let ClassScores { precision, recall, f1, .. } = all.scores();
-        let pairs = gold.iter().flatten().zip(predicted.iter().flatten());
-        let right = pairs.filter(|(gold, predicted)| gold.as_ref() == predicted.as_ref()).count();
-        let tokens = gold.iter().map(Vec::len).sum::<usize>();
-        Self { f1, precision, recall, accuracy: ratio(right as f64, tokens as f64), loss }
+    }
+
+    /// The scores of what was counted; `loss` is the mean loss of a token.
+    pub(crate) fn metrics(self, loss: f64) -> TaggingMetrics {
+        let ClassScores { precision, recall, f1, .. } = self.spans.scores();
+        let accuracy = ratio(self.right as f64, self.tokens as f64);
+        TaggingMetrics { f1, precision, recall, accuracy, loss }
+    }
+}
+
+impl iter::Sum for TagCounts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, one| Self {
+            spans: ClassCounts {
+                gold: sum.spans.gold + one.spans.gold,
+                predicted: sum.spans.predicted + one.spans.predicted,
+                right: sum.spans.right + one.spans.right,
+            },
+            tokens: sum.tokens + one.tokens,
+            right: sum.right + one.right,
+        })
     }
 }
 
