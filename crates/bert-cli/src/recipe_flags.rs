@@ -1,6 +1,6 @@
 //! Flags of the numbers of a fine-tuning run.
 
-use bert_train::Recipe;
+use bert_train::{Decay, Every, Freeze, Recipe};
 use clap::Args;
 
 use crate::arguments::set;
@@ -23,6 +23,24 @@ pub struct RecipeFlags {
     /// Highest learning rate of the task embedding [default: --lr]
     #[arg(long, value_name = "RATE")]
     task_embedding_lr: Option<f64>,
+    /// How the rates fall after warm-up: linear, cosine[,end=SHARE], polynomial=POWER[,end=SHARE] or constant; SHARE of the
+    /// highest rate is what they end at, 0 by default [default: linear]
+    #[arg(long, value_name = "SCHEDULE")]
+    schedule: Option<Decay>,
+    /// What is kept as it is: embeddings, layers=N (the embeddings and the N layers above them), or encoder, which then runs
+    /// once over all texts of one label, without dropout, and pooling and head learn from its hidden states, kept in memory
+    #[arg(long, value_name = "PART")]
+    freeze: Option<Freeze>,
+    /// Gradual unfreezing: after so many steps, or each epoch, one more layer of what is frozen is trained, from the top, the
+    /// embeddings last [default: never; without --freeze the whole encoder is frozen at first]
+    #[arg(long, value_name = "N|epoch")]
+    unfreeze_every: Option<Every>,
+    /// Factor from the rate of each layer to that of the one below, the embeddings lowest, for example 0.9 [default: 1]
+    #[arg(long, value_name = "FACTOR")]
+    layer_lr_decay: Option<f64>,
+    /// So many layers from the top begin anew, at random, and BERT's pooler with them [default: 0]
+    #[arg(long, value_name = "LAYERS")]
+    reinit_layers: Option<usize>,
     /// Rows a step [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -56,6 +74,11 @@ impl RecipeFlags {
         set(&mut recipe.epochs, &self.epochs);
         set(&mut recipe.learning_rate, &self.lr);
         set(&mut recipe.batch_size, &self.batch_size);
+        set(&mut recipe.schedule.decay, &self.schedule);
+        recipe.layers.freeze = self.freeze.or(recipe.layers.freeze);
+        recipe.layers.unfreeze_every = self.unfreeze_every.or(recipe.layers.unfreeze_every);
+        recipe.layers.lr_decay = self.layer_lr_decay.or(recipe.layers.lr_decay);
+        recipe.layers.reinit = self.reinit_layers.or(recipe.layers.reinit);
         recipe.micro_batch_size = self.micro_batch_size.or(recipe.micro_batch_size);
         set(&mut recipe.seed, &self.seed);
         let regularisation = &mut recipe.regularisation;

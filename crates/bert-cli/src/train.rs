@@ -8,8 +8,8 @@ use std::{
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
-    Baselines, Freeze, LongKind, MultiTaskConfig, Progress, RunConfig, RunFile, RunReport,
-    TrainEmbeddings, resume, run, run_seeds, run_task_seeds, run_tasks,
+    Baselines, LongKind, MultiTaskConfig, Progress, RunConfig, RunFile, RunReport, TrainEmbeddings,
+    resume, run, run_seeds, run_task_seeds, run_tasks,
 };
 use clap::Args;
 
@@ -113,10 +113,6 @@ pub struct Train {
     /// Most windows of a text, from 1 to 64; what is behind them is cut [default: 8]
     #[arg(long, value_name = "N")]
     max_windows: Option<usize>,
-    /// What is kept as it is: encoder, which then runs once over all texts; pooling and head learn from its hidden states,
-    /// which are kept in memory
-    #[arg(long, value_name = "PART")]
-    freeze: Option<Freeze>,
     /// Train with so many seeds, from --seed on, each into OUT/POOLING/seed-K, and say how the results lie; runs that are
     /// finished there already are not trained again
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -133,7 +129,7 @@ pub struct Train {
     /// Go on with the run in this directory, which broke off; all but --device and --json is as it was
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run_file", "model", "train", "dev", "dev_fraction",
         "LabelledColumns", "pooling", "layer_mixture", "task_embedding", "train_embeddings", "RecipeFlags", "max_length",
-        "long", "stride", "max_windows", "freeze", "seeds", "precision", "out", "Controlling", "overwrite", "baselines"])]
+        "long", "stride", "max_windows", "seeds", "precision", "out", "Controlling", "overwrite", "baselines"])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     controlling: Controlling,
@@ -236,7 +232,6 @@ impl Train {
             ("--long", self.long.is_some()),
             ("--stride", self.stride.is_some()),
             ("--max-windows", self.max_windows.is_some()),
-            ("--freeze", self.freeze.is_some()),
         ];
         if let Some((flag, _)) = of_single_texts.iter().find(|(_, is_given)| *is_given) {
             return Err(Failure::Usage(format!(
@@ -291,7 +286,6 @@ impl Train {
         config.format = self.columns.format.or(config.format);
         config.max_length = self.max_length.or(config.max_length);
         config.long = config.long.with(self.long, self.stride, self.max_windows)?;
-        config.freeze = self.freeze.or(config.freeze);
         config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
         Ok(config)
     }

@@ -6,7 +6,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use crate::{config::BertConfig, embeddings::Embeddings, input::EncoderInput, layer::Layer};
+use crate::{
+    config::BertConfig, embeddings::Embeddings, input::EncoderInput, layer::Layer,
+    parameters::initialise,
+};
 
 /// BERT without a head.
 ///
@@ -40,6 +43,26 @@ impl Bert {
                 layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, device)).collect(),
             },
         }
+    }
+
+    /// The same model, whose `layers` highest layers begin anew, as a model made from nothing with this seed: see
+    /// [`initialise`].
+    ///
+    /// # Panics
+    /// When there are fewer layers.
+    pub fn reinitialise(mut self, layers: usize, config: &BertConfig, seed: u64) -> Self {
+        let all = self.encoder.layer.len();
+        assert!(layers <= all, "reinitialise: {layers} of {all} layers");
+        let numbered = self.encoder.layer.into_iter().enumerate();
+        let begin = |(index, layer): (usize, Layer)| match index < all - layers {
+            true => layer,
+            false => {
+                let prefix = format!("encoder.layer.{index}.");
+                initialise(layer, &prefix, seed, config.initializer_range)
+            }
+        };
+        self.encoder.layer = numbered.map(begin).collect();
+        self
     }
 
     /// The last hidden states.

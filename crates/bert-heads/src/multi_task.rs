@@ -226,6 +226,19 @@ impl MultiTask {
         }
     }
 
+    /// The same model, whose `layers` highest layers and every pooler of BERT's begin anew; see [`Bert::reinitialise`].
+    ///
+    /// # Panics
+    /// When there are fewer layers.
+    pub fn reinitialise(mut self, layers: usize, config: &BertConfig, seed: u64) -> Self {
+        self.bert = self.bert.reinitialise(layers, config, seed);
+        for (task, name) in self.tasks.iter_mut().zip(&self.names) {
+            let pooling = task.pooling.take();
+            task.pooling = pooling.map(|own| own.reinitialise(config, task_seed(seed, name)));
+        }
+        self
+    }
+
     /// The model of one task by itself; none where the task answers every token or has a projection, which such a model has
     /// no place for.
     pub fn sequence_classifier(&self, head: usize) -> Option<SequenceClassifier> {
@@ -303,8 +316,7 @@ impl Task {
         device: &Device,
     ) -> Self {
         let size = bert_config.hidden_size;
-        // Tasks draw values of their own, by their names.
-        let seed = seed ^ (fnv1a(&config.name) << 32);
+        let seed = task_seed(seed, &config.name);
         let zeros = |shape: [usize; 2]| Param::from_tensor(Tensor::zeros(shape, device));
         let classifier = LinearConfig::new(size, config.num_outputs).init(device);
         Self {
@@ -364,6 +376,11 @@ impl Task {
             None => hidden,
         }
     }
+}
+
+/// Tasks draw values of their own, by their names.
+fn task_seed(seed: u64, name: &str) -> u64 {
+    seed ^ (fnv1a(name) << 32)
 }
 
 /// The same values, whose gradient is multiplied with `factor` on its way back.

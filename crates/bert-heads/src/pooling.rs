@@ -165,6 +165,16 @@ impl Pooling {
         }
     }
 
+    /// The same pooling, but BERT's pooler at its starting values.
+    pub(crate) fn reinitialise(self, config: &BertConfig, seed: u64) -> Self {
+        match self {
+            Self::Cls(pooler) => {
+                Self::new(PoolingKind::Cls, config, seed, &pooler.dense.weight.device())
+            }
+            other => other,
+        }
+    }
+
     /// Whether the first token of a sequence is all that is read.
     pub fn reads_first_token(&self) -> bool {
         matches!(self, Self::Cls(_) | Self::First(_))

@@ -187,6 +187,16 @@ impl SequenceClassifier {
         tensors
     }
 
+    /// The same model, whose `layers` highest layers and BERT's pooler begin anew; see [`Bert::reinitialise`].
+    ///
+    /// # Panics
+    /// When there are fewer layers.
+    pub fn reinitialise(mut self, layers: usize, config: &BertConfig, seed: u64) -> Self {
+        self.bert = self.bert.reinitialise(layers, config, seed);
+        self.pooling = self.pooling.reinitialise(config, seed);
+        self
+    }
+
     /// The same classifier without a task embedding: it is folded into the word embeddings.
     pub fn fold_task_embedding(mut self) -> Self {
         if let Some(task_embedding) = self.task_embedding.take() {

@@ -102,6 +102,15 @@ impl TokenClassifier {
         named_parameters(&whole, "")
     }
 
+    /// The same model, whose `layers` highest layers begin anew; see [`Bert::reinitialise`].
+    ///
+    /// # Panics
+    /// When there are fewer layers.
+    pub fn reinitialise(mut self, layers: usize, config: &BertConfig, seed: u64) -> Self {
+        self.bert = self.bert.reinitialise(layers, config, seed);
+        self
+    }
+
     /// The same classifier without a task embedding: it is folded into the word embeddings.
     pub fn fold_task_embedding(mut self) -> Self {
         if let Some(task_embedding) = self.task_embedding.take() {

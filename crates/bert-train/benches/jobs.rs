@@ -1,7 +1,7 @@
 //! Times one job of ours by itself; `cargo xtask bench` runs it beside PyTorch's and compares.
 //!
 //! `jobs step|infer --shape tiny|minilm|base --batch 32 --seq 128 [--lengths equal|mixed] [--device DEVICE]
-//! [--precision float32|bfloat16] [--pooling POOLING] [--micro-batch ROWS]`
+//! [--precision float32|bfloat16] [--pooling POOLING] [--micro-batch ROWS] [--frozen LAYERS]`
 //!
 //! Prints one line of JSON. Step and model are the library's own, on random ids.
 
@@ -91,7 +91,13 @@ fn run() -> Result<(), Failure> {
     let pooling = value("--pooling").map_or(Ok(PoolingKind::default()), str::parse);
     let pooling = pooling.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut times = match job {
-        "step" => train(&config, pooling, &lengths, number("--micro-batch", batch), &device),
+        "step" => train(
+            &config,
+            pooling,
+            &lengths,
+            [number("--micro-batch", batch), number("--frozen", 0)],
+            &device,
+        ),
         "infer" => infer(&config, pooling, &lengths, &device),
         other => return Err(Failure::Usage(format!("{other}: expected step or infer"))),
     };
@@ -166,16 +172,22 @@ fn input(config: &BertConfig, lengths: &[usize], device: &Device) -> EncoderInpu
     }
 }
 
-/// Milliseconds of each step, in parts of so many rows: forward, backward, clipping by the global norm, AdamW.
+/// Milliseconds of each step, in parts of so many rows, with the embeddings and so many layers frozen where there are: forward, backward, clipping by the global norm, AdamW.
 fn train(
     config: &BertConfig,
     pooling: PoolingKind,
     lengths: &[usize],
-    rows: usize,
+    [rows, frozen]: [usize; 2],
     device: &Device,
 ) -> Vec<f64> {
     let device = device.clone().autodiff();
     let mut model = model(config, pooling, &device).train();
+    if frozen > 0 {
+        model.bert.embeddings = model.bert.embeddings.freeze();
+        for layer in model.bert.encoder.layer.iter_mut().take(frozen) {
+            *layer = layer.clone().freeze();
+        }
+    }
     let part = |part: &[usize]| {
         let labels: Vec<Option<u32>> = (0..part.len() as u32).map(|row| Some(row % 2)).collect();
         (input(config, part, &device), labels)
@@ -187,7 +199,7 @@ fn train(
     for step in 0..WARM_UP + TIMED {
         let start = Instant::now();
         let key = pass_key(0, step as u32, 0, 0);
-        let rates = learning_rates(&recipe, 1.0);
+        let rates = learning_rates(&recipe, config.num_hidden_layers, 1.0);
         let gradients = |model: &SequenceClassifier, (): &()| {
             let all = parts.iter().map(|(input, labels)| {
                 let share = labels.len() as f64 / lengths.len() as f64;

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::Result, finished_run::read, parameter_groups::ParameterGroup,
+    error::Result, finished_run::read, freeze::Freezer, parameter_groups::ParameterGroup,
     parameter_groups::parameter_groups, recipe::Recipe, trainable::Trainable,
 };
 
@@ -67,9 +67,12 @@ impl About {
         for length in M::sets(train).into_iter().flat_map(|set| set.lengths) {
             *train_lengths.entry(length).or_default() += 1;
         }
+        let layers = model.encoder().encoder.layer.len();
+        let whole = model.clone().train();
+        let whole = Freezer::new(&whole).set(whole, recipe.layers.always_frozen(layers));
         let about = Self {
             sessions: before.sessions.into_iter().chain([session]).collect(),
-            parameters: parameter_groups(&model.clone().train(), recipe),
+            parameters: parameter_groups(&whole, recipe, layers),
             train_lengths,
         };
         let json = serde_json::to_string_pretty(&about).expect("plain values under string keys"); // INVARIANT: they are numbers, strings, lists and maps by numbers

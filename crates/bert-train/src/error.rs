@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::columns::Columns;
 use crate::format::Format;
+use crate::freeze::Freeze;
 use crate::long::LongKind;
 use crate::task_fault::in_table;
 use crate::task_form::TaskForm;
@@ -622,6 +623,70 @@ pub enum Error {
         "label-smoothing is for tasks of kind classify, pair-classify, tag and span, and there is none: leave it out"
     )]
     NothingSmoothed,
+    /// More layers than there are.
+    #[error("{key} is {got}, and the encoder of {} has {layers} layers: choose a number from 1 to {layers}", .path.display())]
+    LayerCount {
+        /// The key.
+        key: &'static str,
+        /// The layers that are asked for.
+        got: usize,
+        /// Those that there are.
+        layers: usize,
+        /// The model's config.
+        path: PathBuf,
+    },
+    /// Something for layers that are trained, in a run that trains none.
+    #[error(
+        "{key} is for an encoder that is trained, and freeze = \"encoder\" keeps it as it is: leave one of them out, or choose \
+         freeze = \"layers=N\""
+    )]
+    FrozenLayers {
+        /// The key.
+        key: &'static str,
+    },
+    /// Layers that would be kept at random values.
+    #[error(
+        "{frozen} layers are frozen at first and {reinit} begin anew, of {layers}: a layer that begins anew is trained from the \
+         first step on: choose freeze = \"{at_most}\" at most, or leave one of them out"
+    )]
+    FrozenAnew {
+        /// The layers that are frozen before the first step.
+        frozen: usize,
+        /// Those that begin anew.
+        reinit: usize,
+        /// All.
+        layers: usize,
+        /// What may be frozen beside them.
+        at_most: Freeze,
+    },
+    /// New words whose table is frozen.
+    #[error(
+        "train-embeddings = \"new\" trains words, and {key} keeps the embeddings as they are: leave one of them out"
+    )]
+    FrozenWords {
+        /// The key.
+        key: &'static str,
+    },
+    /// Hidden states are kept for one kind of data only.
+    #[error(
+        "freeze = \"encoder\" keeps the hidden states of texts with one label, and there are {holds}: choose \
+         freeze = \"layers={layers}\", which runs the same encoder anew in each step"
+    )]
+    FrozenStates {
+        /// What there is.
+        holds: &'static str,
+        /// The layers of the encoder.
+        layers: usize,
+    },
+    /// A balance of gradients that are not there.
+    #[error(
+        "balance = {balance} holds the gradients of the encoder against each other, which is frozen: leave balance out, or \
+         freeze fewer layers"
+    )]
+    FrozenBalance {
+        /// The balance.
+        balance: &'static str,
+    },
     /// The hidden states of a frozen encoder do not fit into memory.
     #[error(
         "the hidden states of a frozen encoder take {needed} MB, and {free} MB of memory are free: use fewer rows, a \
@@ -1159,6 +1224,12 @@ impl Error {
             | Self::FrozenInput { .. }
             | Self::NothingDropped { .. }
             | Self::NothingSmoothed
+            | Self::LayerCount { .. }
+            | Self::FrozenLayers { .. }
+            | Self::FrozenAnew { .. }
+            | Self::FrozenWords { .. }
+            | Self::FrozenStates { .. }
+            | Self::FrozenBalance { .. }
             | Self::FrozenMemory { .. }
             | Self::RepeatedLabel { .. }
             | Self::DevFraction { .. }

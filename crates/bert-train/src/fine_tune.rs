@@ -9,6 +9,7 @@ use crate::{
     agreement::Agreement,
     control::Every,
     error::{Error, Result},
+    freeze::Freezer,
     memory::MB,
     metrics::Metrics,
     micro_batches::{MicroBatch, add_up, micro_batches},
@@ -17,7 +18,6 @@ use crate::{
     optimizer::{Optimizer, learning_rates},
     part_loss::Part,
     recipe::Recipe,
-    schedule::Schedule,
     step::{Step, train_step},
     trainable::Trainable,
     training_state::{Evaluations, Saved, Snapshot, TrainingState, weights_of},
@@ -93,7 +93,8 @@ pub(crate) fn fine_tune_from<M: Trainable>(
     let device = plain.clone().autodiff();
     let mut model = model.train();
     let mut optimizer = Optimizer::new(recipe);
-    let schedule = Schedule::Linear { warmup_ratio: recipe.warmup_ratio };
+    let layers = model.encoder().encoder.layer.len();
+    let mut freezer = Freezer::new(&model);
     let mut mixer = Mixer::new(sets, recipe);
     let control = &recipe.control;
     let steps_per_epoch = mixer.sampler.steps_per_epoch();
@@ -111,6 +112,14 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         let bytes = WeightAverage::bytes(&model).div_ceil(MB);
         observer.notice(&format!("the average of the weights takes {bytes} MB of memory"));
     }
+    let epochs = total_steps.div_ceil(steps_per_epoch);
+    if let Some(told) = recipe.layers.told(layers, total_steps, epochs) {
+        observer.notice(&told);
+    }
+    // As the last step left it, which is what moments are kept of.
+    let (steps, epochs) =
+        saved.as_ref().map_or((0, 0), |saved| (saved.state.step, saved.state.epoch));
+    model = freezer.set(model, recipe.layers.frozen(layers, steps.saturating_sub(1), epochs));
     if let Some(saved) = saved {
         if let Some(decay) = decay {
             average = Some(WeightAverage::new(decay, saved.average(model.valid())?));
@@ -147,8 +156,10 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             if position >= total_steps {
                 break;
             }
-            let factor = schedule.factor(position, total_steps);
-            let rates = learning_rates(recipe, factor);
+            let frozen = recipe.layers.frozen(layers, state.step, state.epoch);
+            model = freezer.set(model, frozen);
+            let factor = recipe.schedule.factor(position, total_steps);
+            let rates = learning_rates(recipe, layers, factor);
             let weights = mixer.weights();
             let cut = micro_batches::<M>(train, &parts, recipe.micro_batch_size);
             let of_rows = |model: &M, rows: &MicroBatch| {

@@ -1,21 +1,45 @@
-//! What a run keeps as it is.
+//! What a run keeps as it is, for its whole length or for its beginning.
 
-use std::{fmt, str::FromStr};
+use std::{collections::HashSet, fmt, str::FromStr};
 
+use burn::{
+    module::{Module, ModuleMapper, Param, ParamId},
+    tensor::Tensor,
+};
 use serde::{Deserialize, Serialize};
 
-/// The part of a model that a run keeps as it is.
+use crate::step::parameters_with;
+
+/// The part of a model that a run keeps as it is: it gets no gradient and has no optimiser state, and where nothing below the
+/// lowest layer that is trained learns, no backward is computed there. Dropout stays on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "String")]
 pub enum Freeze {
+    /// The embeddings: words, positions, token types and their norm.
+    Embeddings,
+    /// The embeddings, and so many layers from the input up.
+    Layers(usize),
     /// The encoder with its embeddings: it runs once over all texts, without dropout, and what is trained after it (layer mixture,
     /// pooling, head) learns from the hidden states that are kept.
     Encoder,
 }
 
+impl Freeze {
+    /// How many parts of an encoder with so many layers are frozen: the embeddings are the first, then come the layers.
+    pub(crate) fn parts(self, layers: usize) -> usize {
+        match self {
+            Self::Embeddings => 1,
+            Self::Layers(frozen) => 1 + frozen,
+            Self::Encoder => 1 + layers,
+        }
+    }
+}
+
 impl fmt::Display for Freeze {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Embeddings => f.pad("embeddings"),
+            Self::Layers(layers) => f.pad(&format!("layers={layers}")),
             Self::Encoder => f.pad("encoder"),
         }
     }
@@ -23,16 +47,123 @@ impl fmt::Display for Freeze {
 
 /// A name that stands for no part of a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown part {0:?}: expected encoder")]
+#[error(
+    "unknown part {0:?}: expected embeddings, layers=N (the embeddings and the N layers above them, N from 1) or encoder"
+)]
 pub struct ParseFreezeError(String);
 
 impl FromStr for Freeze {
     type Err = ParseFreezeError;
 
     fn from_str(name: &str) -> Result<Self, ParseFreezeError> {
-        match name {
-            "encoder" => Ok(Self::Encoder),
+        let layers = name.strip_prefix("layers=").and_then(|layers| layers.parse().ok());
+        match (name, layers) {
+            ("embeddings", _) => Ok(Self::Embeddings),
+            ("encoder", _) => Ok(Self::Encoder),
+            (_, Some(layers)) if layers > 0 => Ok(Self::Layers(layers)),
             _ => Err(ParseFreezeError(name.to_owned())),
         }
+    }
+}
+
+impl TryFrom<String> for Freeze {
+    type Error = ParseFreezeError;
+
+    fn try_from(name: String) -> Result<Self, ParseFreezeError> {
+        name.parse()
+    }
+}
+
+impl From<Freeze> for String {
+    fn from(freeze: Freeze) -> Self {
+        freeze.to_string()
+    }
+}
+
+/// Freezes and thaws the parts of a model's encoder.
+#[derive(Debug)]
+pub(crate) struct Freezer {
+    /// The parameters that are trained where their part is not frozen.
+    trainable: HashSet<ParamId>,
+    frozen: usize,
+}
+
+impl Freezer {
+    /// For a model of which nothing is frozen but what never is trained.
+    pub(crate) fn new<M: Module>(model: &M) -> Self {
+        let trainable = parameters_with(model, |is_trained| is_trained);
+        Self { trainable, frozen: 0 }
+    }
+
+    /// The model whose first `parts` parts are frozen, see [`Freeze::parts`], and no others.
+    pub(crate) fn set<M: Module>(&mut self, model: M, parts: usize) -> M {
+        if parts == self.frozen {
+            return model;
+        }
+        self.frozen = parts;
+        model.map(&mut Setter { trainable: &self.trainable, parts, path: vec![] })
+    }
+}
+
+struct Setter<'a> {
+    trainable: &'a HashSet<ParamId>,
+    parts: usize,
+    path: Vec<String>,
+}
+
+/// The part of the encoder that a parameter belongs to.
+fn part_of(path: &[String]) -> Option<usize> {
+    let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    match path[..] {
+        ["bert", "embeddings", ..] => Some(0),
+        ["bert", "encoder", "layer", layer, ..] => layer.parse::<usize>().ok().map(|l| l + 1),
+        _ => None,
+    }
+}
+
+impl ModuleMapper for Setter<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(part) = part_of(&self.path) else { return param };
+        let is_trained = part >= self.parts && self.trainable.contains(&param.id);
+        if param.is_require_grad() == is_trained {
+            param
+        } else {
+            param.set_require_grad(is_trained)
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_written_as_they_are_read() {
+        for name in ["embeddings", "layers=3", "encoder"] {
+            assert_eq!(name.parse::<Freeze>().unwrap().to_string(), name);
+        }
+        for wrong in ["", "head", "layers", "layers=", "layers=0", "layers=-1", "layers=x"] {
+            let error = wrong.parse::<Freeze>().unwrap_err().to_string();
+            assert!(error.contains("layers=N"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn parts_by_path() {
+        let part = |path: &str| part_of(&path.split('.').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(part("bert.embeddings.layer_norm.gamma"), Some(0));
+        assert_eq!(part("bert.encoder.layer.0.output.dense.weight"), Some(1));
+        assert_eq!(part("bert.encoder.layer.11.output.dense.weight"), Some(12));
+        assert_eq!(part("task_embedding.Full.difference"), None);
+        assert_eq!(part("tasks.0.classifier.weight"), None);
     }
 }

@@ -34,6 +34,7 @@ mod hidden_states;
 mod html;
 mod json;
 mod labels;
+mod layers;
 mod lines;
 mod long;
 mod memory;
@@ -126,6 +127,7 @@ pub use freeze::{Freeze, ParseFreezeError};
 pub use gradients::Gram;
 pub use hidden_states::HiddenStates;
 pub use labels::LabelMap;
+pub use layers::Layers;
 pub use long::{Long, LongKind, ParseLongError};
 pub use metrics::{
     AnswerMetrics, ClassScores, ClassificationMetrics, Metrics, MultiLabelMetrics, OrdinalMetrics,
@@ -154,7 +156,7 @@ pub use run::{RunReport, run};
 pub use run_config::RunConfig;
 pub use run_file::RunFile;
 pub use sampler::{Batch, Sampler, Sampling, StepSize, TrainingSet};
-pub use schedule::Schedule;
+pub use schedule::{Decay, ParseDecayError, Schedule};
 pub use search::search;
 pub use search_config::{Halving, Method, Resource, SearchConfig};
 pub use search_report::{SearchReport, Trial, TrialState};

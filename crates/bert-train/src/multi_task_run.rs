@@ -71,6 +71,10 @@ pub(crate) fn run_tasks_from(
     let (tasker, notices) =
         MultiTasker::from_checkpoint(&config.model, data.settings.clone(), recipe.seed, device)?;
     notices.iter().for_each(|notice| observer.notice(notice));
+    let tasker = tasker.reinitialise(&recipe, &config.model)?;
+    recipe.layers.check_words(config.train_embeddings)?;
+    recipe.layers.check_states("several tasks", &tasker.config)?;
+    recipe.check_balance(&tasker.config)?;
     let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
     recipe.regularisation.check_model(&tasker.config, &config.model, false)?;
     let dev = TaskDev { sets: data.dev.clone(), tasks: tasker.measured_tasks() };
@@ -229,6 +233,7 @@ fn train_alone(
     let recipe = Recipe { mixing: Mixing::default(), ..config.recipe.clone() };
     let (tasker, _) =
         MultiTasker::from_checkpoint(&config.model, data.settings, recipe.seed, device)?;
+    let tasker = tasker.reinitialise(&recipe, &config.model)?;
     let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
     let dev = TaskDev { sets: data.dev, tasks: tasker.measured_tasks() };
     observer.notice(&format!("training {} alone", dev.tasks[0].name));

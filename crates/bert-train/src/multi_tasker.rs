@@ -12,6 +12,7 @@ use crate::{
     format::Format,
     labels::LabelMap,
     model_dir::{ModelDir, Settings, check_rank, checked_pooling, save_settings},
+    recipe::Recipe,
     task_form::TaskForm,
     task_kind::TaskKind,
     task_rows::Reading,
@@ -111,6 +112,18 @@ impl MultiTasker {
         let labels = labels.collect::<Result<_>>()?;
         let ModelDir { config, tokenizer, path, .. } = base;
         Ok(Self { model, config, tokenizer, labels, settings, path })
+    }
+
+    /// Begins layers anew, where the recipe says so.
+    ///
+    /// # Errors
+    /// [`Error::LayerCount`](crate::Error::LayerCount), which names `dir`, for more layers than the encoder has.
+    pub fn reinitialise(mut self, recipe: &Recipe, dir: &Path) -> Result<Self> {
+        recipe.layers.check_model(&self.config, dir)?;
+        if let Some(layers) = recipe.layers.reinit {
+            self.model = self.model.reinitialise(layers, &self.config, recipe.seed);
+        }
+        Ok(self)
     }
 
     /// Freezes the word embeddings that `train` leaves out.

@@ -1,6 +1,9 @@
 //! Which parameters decay, at which rate each group learns, and how large a step may be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    iter,
+};
 
 use bert_kernels::{AdamW, GradientScale, Restoring, sum_of_squares};
 use burn::{
@@ -22,6 +25,7 @@ const NO_DECAY: &str = r"(^|\.)(bias|beta|gamma|log_variance)$";
 const HEAD: &str = r"^(tasks\.\d+\.)?(classifier|projection)\.";
 const POOLING: &str = r"^(tasks\.\d+\.)?(pooling|layer_mixture)\.";
 const TASK_EMBEDDING: &str = r"^(tasks\.\d+\.)?task_embedding\.";
+const EMBEDDINGS: &str = r"^bert\.embeddings\.";
 const LOG_VARIANCE: &str = r"^tasks\.\d+\.log_variance$";
 
 /// AdamW with gradients clipped by their global norm.
@@ -197,19 +201,28 @@ fn clip_factor(norm: f64, max_norm: f64) -> f64 {
     (max_norm / (norm + 1e-6)).min(1.0)
 }
 
-/// The rate of each group where the schedule stands at `factor`.
-pub fn learning_rates(recipe: &Recipe, factor: f64) -> ModuleLearningRate {
+/// The rate of each group, of a model whose encoder has so many layers, where the schedule stands at `factor`.
+pub fn learning_rates(recipe: &Recipe, layers: usize, factor: f64) -> ModuleLearningRate {
     let base = recipe.learning_rate;
+    let mut rates = ModuleLrScheduler::new(base * factor);
+    if let Some(decay) = recipe.layers.lr_decay {
+        // From the embeddings up: the highest power is theirs.
+        let powers = (1..=layers as i32 + 1).rev();
+        let depths = (0..layers).map(|layer| group(&format!(r"^bert\.encoder\.layer\.{layer}\.")));
+        for (depth, power) in iter::once(group(EMBEDDINGS)).chain(depths).zip(powers) {
+            rates = rates.with_group(depth, base * decay.powi(power) * factor);
+        }
+    }
     let groups = [
         (HEAD, recipe.head_learning_rate),
         (POOLING, recipe.pooling_learning_rate),
         (TASK_EMBEDDING, recipe.task_embedding_learning_rate),
         (LOG_VARIANCE, recipe.mixing.balance.noise_learning_rate()),
     ];
-    let mut rates = groups.into_iter().fold(ModuleLrScheduler::new(base * factor), |rates, own| {
-        rates.with_group(group(own.0), own.1.unwrap_or(base) * factor)
-    });
-    rates.step()
+    let own = |rates: ModuleLrScheduler, (pattern, rate): (&str, Option<f64>)| {
+        rates.with_group(group(pattern), rate.unwrap_or(base) * factor)
+    };
+    groups.into_iter().fold(rates, own).step()
 }
 
 /// Whether weight decay reaches a parameter.
@@ -231,16 +244,20 @@ impl ModuleVisitor for SumOfSquares<'_> {
 }
 
 fn group(pattern: &str) -> ParamGroup {
-    ParamGroup::from_regex(pattern).expect("the pattern is valid") // INVARIANT: patterns are constants of this file
+    ParamGroup::from_regex(pattern).expect("the pattern is valid") // INVARIANT: patterns are written in this file
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use bert_core::{BertConfig, Embeddings, EncoderInput, initialise};
-    use burn::tensor::{Device, Int};
+    use burn::{
+        module::ParamId,
+        tensor::{Device, Int},
+    };
 
     use super::*;
+    use crate::layers::Layers;
 
     /// Nothing is kept of the whole table where words are frozen: two moments of the new rows.
     #[cfg(feature = "flex")]
@@ -262,10 +279,37 @@ mod tests {
             assert_eq!(gradients.len(), 1);
             let recipe = Recipe::default();
             let mut optimizer = Optimizer::new(&recipe);
-            optimizer.step(words, gradients, learning_rates(&recipe, 1.0));
+            optimizer.step(words, gradients, learning_rates(&recipe, 0, 1.0));
             let record = optimizer.groups.to_record();
             assert_eq!(record.len(), 2);
             assert!(bytes.contains(&record.into_bytes().unwrap().len()));
+        }
+    }
+
+    #[test]
+    fn rates_by_depth() {
+        let rate = |recipe: &Recipe, path: &str| {
+            learning_rates(recipe, 3, 0.5).lr_from_param(ParamId::new(), Some(path))
+        };
+        let plain =
+            Recipe { learning_rate: 0.2, head_learning_rate: Some(0.4), ..Recipe::default() };
+        let layers = Layers { lr_decay: Some(0.5), ..Layers::default() };
+        let decayed = Recipe { layers, ..plain.clone() };
+        // Half of 0.2, times 0.5^4 for the embeddings, and 0.5^3, 0.5^2, 0.5 for the layers.
+        for (path, expected) in [
+            ("bert.embeddings.word_embeddings.weight", 0.1 / 16.0),
+            ("bert.embeddings.layer_norm.gamma", 0.1 / 16.0),
+            ("bert.encoder.layer.0.attention.self_attention.key.bias", 0.1 / 8.0),
+            ("bert.encoder.layer.1.output.dense.weight", 0.1 / 4.0),
+            ("bert.encoder.layer.2.output.layer_norm.beta", 0.1 / 2.0),
+            ("pooling.Cls.dense.weight", 0.1),
+            ("classifier.weight", 0.2),
+            ("tasks.1.classifier.bias", 0.2),
+            ("tasks.0.task_embedding.Full.difference", 0.1),
+        ] {
+            assert!((rate(&decayed, path) - expected).abs() < 1e-15, "{path}");
+            let own = if path.contains("classifier") { 0.2 } else { 0.1 };
+            assert_eq!(rate(&plain, path), own, "{path}");
         }
     }
 

@@ -25,11 +25,15 @@ pub(crate) struct ParameterGroup {
     pub(crate) weight_decay: f64,
 }
 
-/// The groups of a model in the order of their first parameters.
-pub(crate) fn parameter_groups<M: Module>(model: &M, recipe: &Recipe) -> Vec<ParameterGroup> {
+/// The groups of a model, whose encoder has so many layers, in the order of their first parameters.
+pub(crate) fn parameter_groups<M: Module>(
+    model: &M,
+    recipe: &Recipe,
+    layers: usize,
+) -> Vec<ParameterGroup> {
     let mut visitor = Visitor {
         path: vec![],
-        rates: learning_rates(recipe, 1.0),
+        rates: learning_rates(recipe, layers, 1.0),
         weight_decay: recipe.weight_decay,
         groups: vec![],
     };

@@ -1,12 +1,16 @@
 //! The numbers of a fine-tuning run.
 
+use bert_core::BertConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    balance::Balance,
     control::Control,
     error::{Error, Result},
+    layers::Layers,
     mixing::Mixing,
     regularisation::Regularisation,
+    schedule::Schedule,
 };
 
 /// How a model is fine-tuned. The defaults are the published recipe.
@@ -40,8 +44,12 @@ pub struct Recipe {
     /// step is that of the whole batch. `None` runs it at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch_size: Option<usize>,
-    /// The share of the steps in which the rate rises, in `[0, 1]`.
-    pub warmup_ratio: f64,
+    /// How the rates rise and fall.
+    #[serde(flatten)]
+    pub schedule: Schedule,
+    /// What is done to the layers of the encoder one by one.
+    #[serde(flatten)]
+    pub layers: Layers,
     /// The share of a weight that is taken off each step, times the learning rate.
     pub weight_decay: f64,
     /// The largest global norm of the gradients; larger ones are scaled down to it.
@@ -72,7 +80,8 @@ impl Default for Recipe {
             task_embedding_learning_rate: None,
             batch_size: 32,
             micro_batch_size: None,
-            warmup_ratio: 0.1,
+            schedule: Schedule::default(),
+            layers: Layers::default(),
             weight_decay: 0.01,
             max_grad_norm: 1.0,
             seed: 0,
@@ -94,6 +103,11 @@ impl Recipe {
         "batch_size",
         "micro_batch_size",
         "warmup_ratio",
+        "schedule",
+        "freeze",
+        "unfreeze_every",
+        "layer_lr_decay",
+        "reinit_layers",
         "weight_decay",
         "max_grad_norm",
         "seed",
@@ -110,6 +124,20 @@ impl Recipe {
     /// The most rows that run together, in training and where nothing is learned.
     pub(crate) fn rows_at_once(&self) -> usize {
         self.micro_batch_size.map_or(self.batch_size, |most| most.min(self.batch_size))
+    }
+
+    /// Refuses to compare the gradients of an encoder that has none.
+    pub(crate) fn check_balance(&self, config: &BertConfig) -> Result<()> {
+        let balance = match self.mixing.balance {
+            Balance::PcGrad => "pcgrad",
+            Balance::GradNorm { .. } => "gradnorm",
+            Balance::Fixed | Balance::Uncertainty { .. } | Balance::Dwa { .. } => return Ok(()),
+        };
+        let layers = config.num_hidden_layers;
+        match self.layers.always_frozen(layers) > layers {
+            true => Err(Error::FrozenBalance { balance }),
+            false => Ok(()),
+        }
     }
 
     /// Refuses what no run can be made with.
@@ -140,12 +168,11 @@ impl Recipe {
                 return Err(refuse(key, value, "a whole number from 1 to 1000000"));
             }
         }
-        if !(0.0..=1.0).contains(&self.warmup_ratio) {
-            return Err(refuse("warmup-ratio", self.warmup_ratio, "a share from 0 to 1"));
-        }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return Err(refuse("weight-decay", self.weight_decay, "a number from 0"));
         }
+        self.schedule.check()?;
+        self.layers.check()?;
         self.regularisation.check()?;
         self.control.check()?;
         self.mixing.check()

@@ -134,7 +134,7 @@ struct Rows<R> {
 impl Run<'_> {
     fn classify(&self, observer: &mut dyn Observer) -> Result<RunReport> {
         let Self { config, device, .. } = *self;
-        let is_frozen = config.freeze == Some(Freeze::Encoder);
+        let is_frozen = config.recipe.layers.freeze == Some(Freeze::Encoder);
         config.check_frozen()?;
         // Written out once, so that dev rows are read by the training file's names and not by their own order.
         let columns = config.columns.complete(&config.train, config.format)?;
@@ -147,6 +147,8 @@ impl Run<'_> {
         let (classifier, notices) =
             TextClassifier::from_checkpoint(model, labels, settings, seed, device)?;
         notices.iter().for_each(|notice| observer.notice(notice));
+        let classifier = classifier.reinitialise(&config.recipe, model)?;
+        config.recipe.layers.check_words(config.words.train_embeddings)?;
         let classifier = classifier.train_embeddings(config.words.train_embeddings, model)?;
         config.recipe.regularisation.check_model(&classifier.config, model, is_frozen)?;
         let max_length = classifier.settings.max_length;
@@ -186,11 +188,8 @@ impl Run<'_> {
         if config.long != Long::Truncate {
             return Err(long_of("tokens with tags"));
         }
-        let of_texts = [
-            ("freeze", config.freeze.is_some()),
-            ("text", !config.columns.text.is_empty()),
-            ("label", config.columns.label.is_some()),
-        ];
+        let of_texts =
+            [("text", !config.columns.text.is_empty()), ("label", config.columns.label.is_some())];
         if let Some((key, _)) = of_texts.into_iter().find(|(_, is_given)| *is_given) {
             let (expected, holds) = ("texts with one label", "tokens with tags");
             return Err(Error::WrongData { key, expected, holds });
@@ -204,6 +203,9 @@ impl Run<'_> {
         let (model, seed) = (&config.model, config.recipe.seed);
         let (tagger, notices) = Tagger::from_checkpoint(model, labels, settings, seed, device)?;
         notices.iter().for_each(|notice| observer.notice(notice));
+        let tagger = tagger.reinitialise(&config.recipe, model)?;
+        config.recipe.layers.check_words(config.words.train_embeddings)?;
+        config.recipe.layers.check_states("tokens with tags", &tagger.config)?;
         let tagger = tagger.train_embeddings(config.words.train_embeddings, model)?;
         config.recipe.regularisation.check_model(&tagger.config, model, false)?;
         let max_length = tagger.settings.max_length;

@@ -52,9 +52,6 @@ pub struct RunConfig {
     /// What is read of a text that is longer.
     #[serde(flatten)]
     pub long: Long,
-    /// What is kept as it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub freeze: Option<Freeze>,
     /// How affine maps multiply.
     #[serde(default)]
     pub precision: Precision,
@@ -64,7 +61,7 @@ pub struct RunConfig {
 }
 
 /// The keys of a run file, at the top level, beside those of the recipe.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 22] = [
     "model",
     "train",
     "dev",
@@ -83,7 +80,6 @@ const KEYS: [&str; 23] = [
     "long",
     "stride",
     "max_windows",
-    "freeze",
     "precision",
     "patience",
     "min_delta",
@@ -105,7 +101,6 @@ impl RunConfig {
             words: WordConfig::default(),
             max_length: None,
             long: Long::default(),
-            freeze: None,
             precision: Precision::default(),
             recipe: Recipe::default(),
         }
@@ -139,7 +134,7 @@ impl RunConfig {
 
     /// Refuses what is trained through an encoder that is frozen.
     pub(crate) fn check_frozen(&self) -> Result<()> {
-        if self.freeze != Some(Freeze::Encoder) {
+        if self.recipe.layers.freeze != Some(Freeze::Encoder) {
             return Ok(());
         }
         if self.words.task_embedding.is_some() {

@@ -157,13 +157,26 @@ pub(crate) fn part_gradients<M: Module>(
 
 /// The parameters of a module, frozen ones among them.
 pub(crate) fn parameters_of<M: Module>(module: &M) -> HashSet<ParamId> {
-    struct Ids(HashSet<ParamId>);
-    impl ModuleVisitor for Ids {
+    parameters_with(module, |_| true)
+}
+
+/// The parameters of a module that are taken, by whether they are trained.
+pub(crate) fn parameters_with<M: Module>(
+    module: &M,
+    is_taken: impl Fn(bool) -> bool,
+) -> HashSet<ParamId> {
+    struct Ids<F> {
+        is_taken: F,
+        ids: HashSet<ParamId>,
+    }
+    impl<F: Fn(bool) -> bool> ModuleVisitor for Ids<F> {
         fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
-            self.0.insert(param.id);
+            if (self.is_taken)(param.is_require_grad()) {
+                self.ids.insert(param.id);
+            }
         }
     }
-    let mut ids = Ids(HashSet::new());
+    let mut ids = Ids { is_taken, ids: HashSet::new() };
     module.visit(&mut ids);
-    ids.0
+    ids.ids
 }

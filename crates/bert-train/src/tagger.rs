@@ -12,6 +12,7 @@ use crate::{
     error::Result,
     labels::LabelMap,
     model_dir::{ModelDir, Settings, save_settings},
+    recipe::Recipe,
     sentences::Sentence,
     tag_scheme::in_bio,
     task_kind::TaskKind,
@@ -87,6 +88,18 @@ impl Tagger {
         let model = model.valid();
         let ModelDir { config, tokenizer, .. } = base;
         Ok(Self { model, config, tokenizer, labels, settings })
+    }
+
+    /// Begins layers anew, where the recipe says so.
+    ///
+    /// # Errors
+    /// [`Error::LayerCount`](crate::Error::LayerCount), which names `dir`, for more layers than the encoder has.
+    pub fn reinitialise(mut self, recipe: &Recipe, dir: &Path) -> Result<Self> {
+        recipe.layers.check_model(&self.config, dir)?;
+        if let Some(layers) = recipe.layers.reinit {
+            self.model = self.model.reinitialise(layers, &self.config, recipe.seed);
+        }
+        Ok(self)
     }
 
     /// Freezes the word embeddings that `train` leaves out.

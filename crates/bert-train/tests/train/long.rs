@@ -276,7 +276,8 @@ fn what_a_run_on_windows_writes_is_what_was_trained() {
     for (name, device) in cpu_devices() {
         for freeze in [None, Some(Freeze::Encoder)] {
             let dir = tempfile::tempdir().unwrap();
-            let config = RunConfig { long: windows(Some(3)), freeze, ..files(dir.path(), 60) };
+            let mut config = RunConfig { long: windows(Some(3)), ..files(dir.path(), 60) };
+            config.recipe.layers.freeze = freeze;
             let (out, mut memory) = (dir.path().join("run"), Memory::default());
             let report = run(&config, &out, false, &device, &mut memory).unwrap();
             let said = memory.notices.join("\n");
@@ -358,12 +359,15 @@ fn what_does_not_go_together_is_refused_by_name() {
     let message = refused(&RunConfig { long, ..config.clone() }).to_string();
     assert!(message.contains("stride of 9") && message.contains("from 1 to 7"), "{message}");
 
-    let freeze = Some(Freeze::Encoder);
-    let mut frozen = RunConfig { freeze, ..config.clone() };
+    let freeze = |mut config: RunConfig| {
+        config.recipe.layers.freeze = Some(Freeze::Encoder);
+        config
+    };
+    let mut frozen = freeze(config.clone());
     frozen.words.task_embedding = Some(bert_heads::TaskEmbeddingKind::Diagonal);
     let message = refused(&frozen).to_string();
     assert!(message.contains("task-embedding") && message.contains("freeze"), "{message}");
-    let mut frozen = RunConfig { freeze, ..config.clone() };
+    let mut frozen = freeze(config.clone());
     frozen.words.train_embeddings = bert_train::TrainEmbeddings::New;
     assert!(refused(&frozen).to_string().contains("train-embeddings"));
 
@@ -380,8 +384,8 @@ fn what_does_not_go_together_is_refused_by_name() {
     let tags = RunConfig { train, pooling: PoolingKind::Cls, ..config };
     let message = refused(&RunConfig { long: Long::HeadTail, ..tags.clone() }).to_string();
     assert!(message.contains("long is for") && message.contains("tokens with tags"), "{message}");
-    let message = refused(&RunConfig { freeze, ..tags }).to_string();
-    assert!(message.contains("freeze is for") && message.contains("tokens with tags"), "{message}");
+    let message = refused(&freeze(tags)).to_string();
+    assert!(message.contains("tokens with tags") && message.contains("layers=2"), "{message}");
 }
 
 /// A run file says it as flags do, and its faults are told with file and line.
@@ -396,7 +400,7 @@ fn run_files_have_keys_for_long_texts() {
     let config = load("long = \"windows\"\nstride = 100\nmax_windows = 3\nfreeze = \"encoder\"\n");
     let config = config.unwrap();
     assert_eq!(config.long, Long::Windows { stride: Some(100), max_windows: 3 });
-    assert_eq!(config.freeze, Some(Freeze::Encoder));
+    assert_eq!(config.recipe.layers.freeze, Some(Freeze::Encoder));
     assert_eq!(load("").unwrap().long, Long::Truncate);
     for (keys, part) in [
         ("stride = 100\n", "stride says how long texts are cut"),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod comparisons;
+mod layers;
 mod long;
 mod multi_task;
 #[path = "../../../bert-core/tests/reference/mod.rs"]

@@ -10,9 +10,9 @@ use bert_core::{Encoding, NamedTensor, pass_key};
 use bert_heads::{PoolingKind, SequenceClassifier};
 use bert_train::{
     Balance, Baselines, Batch, Control, DataSet, EpochReport, Error, Every, Freeze, LabelMap,
-    MultiTaskConfig, Observer, Optimizer, Pass, Recipe, Regularisation, RunConfig, Settings,
-    StepReport, StepSize, TaskForm, TextClassifier, TrainEmbeddings, Trainable, epoch_batches,
-    fine_tune, learning_rates, predict_logits, resume, run, run_tasks,
+    MultiTaskConfig, Observer, Optimizer, Pass, Recipe, Regularisation, RunConfig, Schedule,
+    Settings, StepReport, StepSize, TaskForm, TextClassifier, TrainEmbeddings, Trainable,
+    epoch_batches, fine_tune, learning_rates, predict_logits, resume, run, run_tasks,
 };
 use burn::{
     module::Module,
@@ -172,7 +172,7 @@ fn assert_steps(regularisation: Regularisation, expected: &Value) {
             epochs: steps.len(),
             learning_rate: reference["rate"].as_f64().unwrap(),
             batch_size: rows.len(),
-            warmup_ratio: 0.0,
+            schedule: Schedule { warmup_ratio: 0.0, ..Schedule::default() },
             regularisation,
             ..Recipe::default()
         };
@@ -238,7 +238,7 @@ fn what_is_frozen_stays_as_it_is() {
     assert!(notices.0.iter().any(|notice| notice == said), "{:?}", notices.0);
 
     config.words.train_embeddings = TrainEmbeddings::All;
-    config.freeze = Some(Freeze::Encoder);
+    config.recipe.layers.freeze = Some(Freeze::Encoder);
     run(&config, &out, true, &device, &mut ()).unwrap();
     assert_eq!(kept(&out, "encoder.layer"), kept(&config.model, "encoder.layer"));
 }
@@ -311,7 +311,7 @@ fn each_pass_of_a_step_drops_something_else() {
         // One backward over both losses has the sum of their gradients.
         let both = loss(&zero, 0) + loss(&shift, 2);
         let gradients = GradientsParams::from_grads(both.backward(), &model);
-        let rates = learning_rates(&recipe, 0.0);
+        let rates = learning_rates(&recipe, 2, 0.0);
         let (_, norm) = Optimizer::new(&recipe).step(model.clone(), gradients, rates);
         let got = steps.0[0].grad_norm;
         assert!((got / norm - 1.0).abs() < 1e-4, "{r_drop}: {got}, expected {norm}");

@@ -9,8 +9,9 @@ use std::{
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::random::{Purpose, Stream};
 use bert_train::{
-    Balance, Baselines, Control, Error, Every, Freeze, MultiTaskConfig, Observer, Regularisation,
-    RunConfig, Sampling, StepReport, StepSize, TrainEmbeddings, resume, run, run_tasks,
+    Balance, Baselines, Control, Decay, Error, Every, Freeze, Layers, MultiTaskConfig, Observer,
+    Regularisation, RunConfig, Sampling, StepReport, StepSize, TrainEmbeddings, resume, run,
+    run_tasks,
 };
 use burn::tensor::Device;
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -120,7 +121,8 @@ fn one_task_resumes_to_the_bit() {
     }
 }
 
-/// Evaluations within epochs, another metric, frozen words, batches in parts, and an end by steps.
+/// Evaluations within epochs, another metric, frozen words, batches in parts, layers that
+/// begin anew, and an end by steps.
 #[test]
 fn a_run_with_everything_resumes_to_the_bit() {
     let (name, device) = devices().remove(0);
@@ -130,6 +132,8 @@ fn a_run_with_everything_resumes_to_the_bit() {
     config.words.task_embedding = Some(TaskEmbeddingKind::LowRank { rank: 3 });
     config.layer_mixture = true;
     config.recipe.micro_batch_size = Some(3);
+    config.recipe.schedule.decay = Decay::Cosine { end: 0.1 };
+    config.recipe.layers = Layers { lr_decay: Some(0.9), reinit: Some(1), ..Layers::default() };
     config.recipe.control = Control {
         eval_every: Every::Steps(3),
         max_steps: Some(10),
@@ -138,6 +142,30 @@ fn a_run_with_everything_resumes_to_the_bit() {
         ..Control::default()
     };
     assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
+}
+
+/// Layers that thaw as the run goes on, of one task by steps and of several by epochs.
+#[test]
+fn a_run_that_thaws_resumes_to_the_bit() {
+    let (name, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = files(dir.path(), 30, PoolingKind::Adaptive);
+    config.recipe.epochs = 2;
+    config.recipe.regularisation.ema = 0.9;
+    config.recipe.layers =
+        Layers { unfreeze_every: Some(Every::Steps(2)), lr_decay: Some(0.9), ..Layers::default() };
+    assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
+
+    let mut config = every_kind(dir.path());
+    (config.recipe.epochs, config.recipe.batch_size) = (3, 32);
+    config.recipe.layers = Layers {
+        freeze: Some(Freeze::Layers(1)),
+        unfreeze_every: Some(Every::Epoch),
+        ..Layers::default()
+    };
+    assert_resumes(name, &device, |out, stop| {
+        run_tasks(&config, out, false, &Baselines::None, &device, stop).map(drop)
+    });
 }
 
 /// What regularises a run, of one task and of several of every kind.
@@ -188,7 +216,7 @@ fn a_head_on_a_frozen_encoder_resumes_to_the_bit() {
     let (name, device) = devices().remove(0);
     let dir = tempfile::tempdir().unwrap();
     let mut config = files(dir.path(), 30, PoolingKind::Attention);
-    (config.recipe.epochs, config.freeze) = (2, Some(Freeze::Encoder));
+    (config.recipe.epochs, config.recipe.layers.freeze) = (2, Some(Freeze::Encoder));
     assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
 }
 

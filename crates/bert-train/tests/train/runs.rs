@@ -6,7 +6,7 @@ use bert_core::NamedTensor;
 use bert_heads::{PoolingKind, SequenceClassifier};
 use bert_train::{
     DataSet, Embedder, EpochReport, Error, LabelMap, Metrics, Observer, Recipe, RunConfig,
-    StepReport, TextClassifier, fine_tune, predict_logits, run,
+    Schedule, StepReport, TextClassifier, fine_tune, predict_logits, run,
 };
 use burn::tensor::Device;
 
@@ -136,7 +136,7 @@ fn recipes_that_cannot_be_followed_are_refused() {
             "batch-size must be a whole number from 1 to 1000000, got 0",
         ),
         (
-            Recipe { warmup_ratio: 1.5, ..recipe() },
+            Recipe { schedule: Schedule { warmup_ratio: 1.5, ..Schedule::default() }, ..recipe() },
             "warmup-ratio must be a share from 0 to 1, got 1.5",
         ),
         (

@@ -23,7 +23,7 @@ fn thirty_steps_are_those_of_pytorch() {
     let steps = trajectory["steps"].as_array().unwrap();
     let recipe = Recipe { learning_rate: 1e-3, ..Recipe::default() };
     // 6 of 30 steps warm up.
-    let schedule = Schedule::Linear { warmup_ratio: 0.2 };
+    let schedule = Schedule { warmup_ratio: 0.2, ..Schedule::default() };
     for (name, device) in devices() {
         let device = device.autodiff();
         let mut model = pretrained(&device).model.train();
@@ -37,7 +37,7 @@ fn thirty_steps_are_those_of_pytorch() {
             let input = EncoderInput::from_padded(ids, types, mask);
             let labels: Vec<Option<u32>> =
                 integers(&expected["labels"]).iter().map(|label| Some(*label as u32)).collect();
-            let rates = learning_rates(&recipe, factor);
+            let rates = learning_rates(&recipe, 2, factor);
             let step = one_step(model, &mut optimizer, (&input, &labels), rates);
             let grad_norm = step.grad_norm;
             model = step.model;
@@ -52,7 +52,7 @@ fn thirty_steps_are_those_of_pytorch() {
 }
 
 /// A batch of two texts of the reference's vocabulary.
-fn batch(device: &Device) -> (EncoderInput, [Option<u32>; 2]) {
+pub fn batch(device: &Device) -> (EncoderInput, [Option<u32>; 2]) {
     let reference = values();
     let (ids, types, mask) = padded_batch(&reference["batch"], device);
     let rows = |x: Tensor<2, burn::tensor::Int>| x.slice(0..2);
@@ -122,7 +122,7 @@ fn each_group_learns_at_its_own_rate() {
         let model = new_head(PoolingKind::Adaptive, 0, &device).model.train();
         let before = parameters(&model);
         let (input, labels) = batch(&device);
-        let rates = learning_rates(recipe, 1.0);
+        let rates = learning_rates(recipe, 2, 1.0);
         let after = one_step(model, &mut Optimizer::new(recipe), (&input, &labels), rates);
         let after = parameters(&after.model);
         let change = |prefix: &str| {
@@ -155,7 +155,7 @@ fn a_frozen_encoder_does_not_move() {
     let before = parameters(&model);
     let (input, labels) = batch(&device);
     let recipe = Recipe { learning_rate: 0.1, ..Recipe::default() };
-    let rates = learning_rates(&recipe, 1.0);
+    let rates = learning_rates(&recipe, 2, 1.0);
     let step = one_step(model, &mut Optimizer::new(&recipe), (&input, &labels), rates);
     for (name, after) in parameters(&step.model) {
         assert_eq!(after == before[&name], name.starts_with("bert."), "{name}");
@@ -171,7 +171,7 @@ fn biases_and_norms_do_not_decay() {
     let before = parameters(&model);
     let (input, _) = batch(&device);
     let recipe = Recipe { learning_rate: 0.1, ..Recipe::default() };
-    let rates = learning_rates(&recipe, 1.0);
+    let rates = learning_rates(&recipe, 2, 1.0);
     // Without labels the loss is 0, and so are all gradients.
     let step = one_step(model, &mut Optimizer::new(&recipe), (&input, &[None, None]), rates);
     let after = parameters(&step.model);

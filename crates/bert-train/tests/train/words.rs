@@ -62,7 +62,7 @@ fn steps(classifier: TextClassifier, recipe: &Recipe, device: &Device) -> [Vec<f
     let before = host(model.bert.embeddings.word_table());
     let mut optimizer = Optimizer::new(recipe);
     for _ in 0..3 {
-        let rates = learning_rates(recipe, 1.0);
+        let rates = learning_rates(recipe, 2, 1.0);
         model = one_step(model, &mut optimizer, (&input, &labels), rates).model;
     }
     [before, host(model.bert.embeddings.word_table())]
@@ -130,7 +130,7 @@ fn a_task_embedding_learns_at_its_own_rate() {
             let labels = [Some(0), Some(1), Some(1), Some(1)];
             let model = classifier.model.train();
             let before = model.named_parameters();
-            let rates = learning_rates(&recipe, 1.0);
+            let rates = learning_rates(&recipe, 2, 1.0);
             let mut optimizer = Optimizer::new(&recipe);
             let model = one_step(model, &mut optimizer, (&input, &labels), rates).model;
             for (before, after) in before.iter().zip(model.named_parameters()) {
