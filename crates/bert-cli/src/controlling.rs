@@ -27,6 +27,9 @@ pub struct Controlling {
     /// Score by which the best model is chosen, a loss being made small [default: accuracy, F1 of tags]
     #[arg(long, value_name = "NAME")]
     pub metric: Option<String>,
+    /// Also write what TensorBoard reads, loss, learning rate, norm of the gradients and scores on dev, to OUT/tensorboard
+    #[arg(long)]
+    tensorboard: bool,
 }
 
 impl Controlling {
@@ -39,5 +42,6 @@ impl Controlling {
         control.patience = self.patience.or(control.patience);
         control.min_delta = self.min_delta.unwrap_or(control.min_delta);
         control.metric = self.metric.clone().or(control.metric.take());
+        control.tensorboard |= self.tensorboard;
     }
 }

@@ -1,4 +1,4 @@
-//! When a run is evaluated, keeps checkpoints, and ends early.
+//! When a run is evaluated, keeps checkpoints, and ends early, and what it writes beside.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -34,6 +34,9 @@ pub struct Control {
     /// The score by which the best model is chosen, of one task only; without it, the main one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metric: Option<String>,
+    /// Whether a file of events is written for TensorBoard.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tensorboard: bool,
 }
 
 /// How often something is done.
@@ -71,6 +74,7 @@ impl Default for Control {
             patience: None,
             min_delta: 0.0,
             metric: None,
+            tensorboard: false,
         }
     }
 }

@@ -92,6 +92,7 @@ mod task_kind;
 mod task_rows;
 mod task_sets;
 mod task_settings;
+mod tensorboard;
 mod text_classifier;
 mod token_weights;
 mod trainable;

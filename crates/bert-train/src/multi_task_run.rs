@@ -91,7 +91,8 @@ pub(crate) fn run_tasks_from(
     let (steps, command) = (saved.as_ref().map(|saved| saved.state.step), observer.command());
     let about = (&tasker.model, &data.train);
     About::write(out, steps, command, device, about, &recipe)?;
-    let mut recorder = Recorder::new(out, record, names, checkpoints, observer);
+    let mut recorder = Recorder::new(out, record, names, checkpoints, observer)
+        .with_events(recipe.control.tensorboard)?;
     let rows = (&data.train, &dev);
     let tuned = fine_tune_from(saved, tasker.model.clone(), rows, &recipe, device, &mut recorder);
     // Also of a run that failed: its last steps say why.

@@ -119,6 +119,7 @@ impl Recipe {
         "keep_checkpoints",
         "eval_every",
         "max_steps",
+        "tensorboard",
     ];
 
     /// The most rows that run together, in training and where nothing is learned.

@@ -12,7 +12,8 @@ use crate::{
     error::Result,
     model_dir::save_parameters,
     observer::{EpochReport, Observer, Reached, StepReport},
-    report::LOG_FILE,
+    report::{LOG_FILE, LoggedStep, log_of},
+    tensorboard::EventFile,
     training_state::Snapshot,
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Recorder<'a> {
     /// The tasks by head, where there are several.
     tasks: Vec<String>,
     checkpoints: Checkpoints,
+    /// Where TensorBoard is to read the run.
+    events: Option<EventFile>,
     observer: &'a mut dyn Observer,
 }
 
@@ -42,10 +45,24 @@ impl<'a> Recorder<'a> {
         checkpoints: Checkpoints,
         observer: &'a mut dyn Observer,
     ) -> Self {
-        Self { out, record, tasks, checkpoints, observer }
+        Self { out, record, tasks, checkpoints, events: None, observer }
     }
 
-    pub(crate) fn write(&self) -> Result<()> {
+    /// The same, which also writes a file of events where that is wanted.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn with_events(mut self, are_wanted: bool) -> Result<Self> {
+        if are_wanted {
+            self.events = Some(EventFile::begin(self.out, &log_of(self.out, &self.record.log)?)?);
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn write(&mut self) -> Result<()> {
+        if let Some(events) = &mut self.events {
+            events.flush()?;
+        }
         Ok(write_atomically(self.out.join(LOG_FILE), self.record.log.as_bytes())?)
     }
 
@@ -85,6 +102,11 @@ impl Observer for Recorder<'_> {
             let losses = losses.map(|(head, loss)| (self.tasks[*head].clone(), json!(loss)));
             line["losses"] = serde_json::Value::Object(losses.collect());
         }
+        if let Some(events) = &mut self.events
+            && let Ok(step) = LoggedStep::deserialize(&line)
+        {
+            events.step(&step);
+        }
         self.log(line);
         self.observer.step(report);
     }
@@ -110,6 +132,9 @@ impl Observer for Recorder<'_> {
             told = Some(words.collect::<Vec<_>>().join(", "));
         }
         self.log(line);
+        if let Some(events) = &mut self.events {
+            events.evaluation(&report.dev);
+        }
         for head in &report.finished {
             self.observer.notice(&format!(
                 "task {} is finished: its score was no better for as many epochs as its patience says, and it is trained no more",

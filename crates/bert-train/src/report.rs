@@ -31,7 +31,9 @@ use crate::{
 
 use answers::{lengths, of_answers};
 use curves::{of_run, of_steps};
-use log::Log;
+#[cfg(test)]
+pub(crate) use log::LoggedEvaluation;
+pub(crate) use log::{Log, LoggedStep};
 use page::{Columns, Page, count, duration, facts, table};
 
 /// The page in a run's directory.
@@ -247,7 +249,12 @@ fn parameters(groups: &[ParameterGroup]) -> String {
 fn read_log(dir: &Path) -> Result<Log> {
     let path = dir.join(LOG_FILE);
     let text = if path.exists() { read(&path)? } else { String::new() };
-    let mut log = Log::parse(&path, &text)?;
+    log_of(dir, &text)
+}
+
+/// The log of the run in `dir`, whose text is this.
+pub(crate) fn log_of(dir: &Path, text: &str) -> Result<Log> {
+    let mut log = Log::parse(&dir.join(LOG_FILE), text)?;
     // By which score each task is judged its metrics don't say as they are written down.
     let settings = read_settings(dir)
         .map_err(|error| Error::RunRecord { path: dir.into(), reason: error.to_string() })?;

@@ -36,6 +36,7 @@ use crate::{
     split::stratified_split,
     tag_scheme::TagScheme,
     tagger::Tagger,
+    tensorboard::clear_events,
     text_classifier::TextClassifier,
     trainable::Trainable,
 };
@@ -248,7 +249,8 @@ impl Run<'_> {
         let steps = saved.as_ref().map(|saved| saved.state.step);
         let command = observer.command();
         About::write(out, steps, command, device, (&model, train), &config.recipe)?;
-        let mut recorder = Recorder::new(out, record, vec![], checkpoints, observer);
+        let mut recorder = Recorder::new(out, record, vec![], checkpoints, observer)
+            .with_events(config.recipe.control.tensorboard)?;
         let data = (train, dev);
         let tuned = fine_tune_from(saved, model, data, &config.recipe, device, &mut recorder);
         // Also of a run that failed: its last steps say why.
@@ -412,6 +414,7 @@ pub(crate) fn begin_out(out: &Path, run_file: &str) -> Result<()> {
     fs::create_dir_all(out).map_err(unusable)?;
     remove(REPORT_FILE)?;
     clear_checkpoints(out).map_err(unusable)?;
+    clear_events(out).map_err(unusable)?;
     write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
     FILES.into_iter().try_for_each(remove)
 }

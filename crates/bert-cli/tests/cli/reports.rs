@@ -316,3 +316,26 @@ fn compared_runs_are_on_one_page() {
     assert_eq!(html.matches("class=\"curve c0\"").count(), 6, "{html}");
     assert_eq!(html.matches("<span class=\"key c1\">pooling max</span>").count(), 3, "{html}");
 }
+
+/// Where a run goes on, there is one file of events again; a run that writes none takes away those of the run before.
+#[test]
+fn tensorboard_has_a_file_of_events() {
+    let desk = Desk::new();
+    let files = || -> Vec<u64> {
+        let entries = fs::read_dir(desk.path("run/tensorboard")).unwrap();
+        entries.map(|entry| entry.unwrap().metadata().unwrap().len()).collect()
+    };
+    let output = desk.train(&["--tensorboard"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let whole = files();
+    // 4 steps and 2 evaluations, each with the names of its scalars.
+    assert!(whole.len() == 1 && whole[0] > 600, "{whole:?}");
+    assert!(fs::read_to_string(desk.path("run/run.toml")).unwrap().contains("tensorboard = true"));
+    fs::remove_file(desk.path("run/report.json")).unwrap();
+    let output = desk.bert(&["train", "--resume", "run"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(files(), whole);
+    let output = desk.train(&["--overwrite"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(files(), Vec::<u64>::new());
+}
