@@ -17,7 +17,7 @@ fn reference() -> Value {
 /// Labels of which all that are no class are none.
 fn labels(case: &Value, none: i64) -> Vec<Option<u32>> {
     let label = |label: i64| (label != none).then_some(label as u32);
-    integers(&case["labels"]).into_iter().map(|value| label(i64::from(value))).collect()
+    integers(&case["labels"]).into_iter().map(label).collect()
 }
 
 fn spans(case: &Value) -> (Sequences, Vec<Option<(usize, usize)>>) {
