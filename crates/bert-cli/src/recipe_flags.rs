@@ -56,7 +56,7 @@ pub struct RecipeFlags {
     #[arg(long, value_name = "ALPHA")]
     r_drop: Option<f64>,
     /// Adversarial training: how far the words of each text are moved the way its loss grows fastest, for a second pass; a
-    /// step takes twice as long; 1 is usual [default: 0]
+    /// step takes twice as long; a word is about 1 long, and 1 is too far to learn from [default: 0]
     #[arg(long, value_name = "EPSILON")]
     fgm: Option<f64>,
     /// Measure and keep an exponential moving average of the weights in their place, with this decay, such as 0.999; it

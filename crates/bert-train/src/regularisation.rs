@@ -35,6 +35,8 @@ pub struct Regularisation {
     pub r_drop: f64,
     /// How far the words of each text are moved, all tokens together, the way that makes its loss grow fastest; from 0. The
     /// gradients of the loss there are added to those of the loss without, from passes that drop something of their own.
+    /// A word of BERT is about 1 long: moved by 1, a text may be past learning. Code with one norm over all texts of a
+    /// batch, where 1 is usual, moves each text less, by about 1 over the root of the batch size.
     ///
     /// # Source
     /// The fast gradient method: Miyato, Dai, Goodfellow (arXiv:1605.07725), section 3.
