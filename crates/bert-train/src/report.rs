@@ -226,11 +226,11 @@ fn parameters(groups: &[ParameterGroup]) -> String {
         vec![escaped(name), count(*tensors), count(*values), rate, decay]
     };
     let rows: Vec<Vec<String>> = groups.iter().map(row).collect();
-    let trained = groups.iter().filter(|group| group.learning_rate.is_some());
+    let mut trained = groups.iter().filter(|group| group.learning_rate.is_some());
     let values = |groups: &mut dyn Iterator<Item = &ParameterGroup>| {
         count(groups.map(|group| group.values).sum())
     };
-    let (trained, all) = (values(&mut trained.into_iter()), values(&mut groups.iter()));
+    let (trained, all) = (values(&mut trained), values(&mut groups.iter()));
     match rows.is_empty() {
         true => String::new(),
         false => {

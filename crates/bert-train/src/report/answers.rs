@@ -59,7 +59,7 @@ fn of_labels(rows: &[&AnsweredRow], labels: &[(&str, &str)]) -> String {
     let (gold, predicted): (Vec<u32>, Vec<u32>) =
         labels.iter().map(|(gold, predicted)| (id(gold), id(predicted))).unzip();
     let scores = class_scores(&gold, &predicted, names.len());
-    let mut html = score_table("label", names.iter().copied().zip(scores));
+    let mut html = score_table(["label", "rows"], names.iter().copied().zip(scores));
     let is_matrix = names.len() <= MOST_OF_MATRIX;
     if is_matrix {
         html += &matrix(&names, &confusion_matrix(&gold, &predicted, names.len()));
@@ -105,7 +105,7 @@ fn of_labels(rows: &[&AnsweredRow], labels: &[(&str, &str)]) -> String {
 
 fn of_tags(rows: &[&AnsweredRow], tags: &[(Vec<&str>, Vec<&str>)]) -> String {
     let (gold, predicted): (Vec<Vec<&str>>, Vec<Vec<&str>>) = tags.iter().cloned().unzip();
-    let mut html = score_table("type", span_scores(&gold, &predicted));
+    let mut html = score_table(["type", "spans"], span_scores(&gold, &predicted));
     let words = tags
         .iter()
         .flat_map(|(gold, predicted)| gold.iter().copied().zip(predicted.iter().copied()));
@@ -180,7 +180,8 @@ fn of_label_sets(rows: &[&AnsweredRow], sets: &[(Vec<&str>, Vec<&str>)]) -> Stri
         |labels: &Vec<&str>| names.iter().map(|name| labels.contains(name)).collect::<Vec<bool>>();
     let (gold, predicted): (Vec<Vec<bool>>, Vec<Vec<bool>>) =
         sets.iter().map(|(gold, predicted)| (flags(gold), flags(predicted))).unzip();
-    let html = score_table("label", names.iter().copied().zip(label_scores(&gold, &predicted)));
+    let html =
+        score_table(["label", "rows"], names.iter().copied().zip(label_scores(&gold, &predicted)));
     let off = |row: usize| {
         gold[row].iter().zip(&predicted[row]).filter(|(gold, predicted)| gold != predicted).count()
     };
@@ -216,8 +217,11 @@ fn of_parts(rows: &[&AnsweredRow]) -> String {
     worst("Wrong answers", wrong.len(), rows.len(), &["row", "answer", "truth", "text"], &lines)
 }
 
-/// Precision, recall and F1 of each label that occurs.
-fn score_table<'a>(name: &str, scores: impl IntoIterator<Item = (&'a str, ClassScores)>) -> String {
+/// Precision, recall and F1 of each label that occurs; `counted` are what occurs.
+fn score_table<'a>(
+    [name, counted]: [&str; 2],
+    scores: impl IntoIterator<Item = (&'a str, ClassScores)>,
+) -> String {
     let row = |(name, scores): (&str, ClassScores)| {
         let ClassScores { precision, recall, f1, support } = scores;
         let numbers = [precision, recall, f1].map(|score| format!("{score:.4}"));
@@ -225,7 +229,7 @@ fn score_table<'a>(name: &str, scores: impl IntoIterator<Item = (&'a str, ClassS
     };
     let rows: Vec<Vec<String>> = scores.into_iter().map(row).collect();
     format!("<h3>Scores by {name}</h3>")
-        + &table(Columns::Numbers, &[name, "precision", "recall", "F1", "rows"], &rows)
+        + &table(Columns::Numbers, &[name, "precision", "recall", "F1", counted], &rows)
 }
 
 /// How many rows of each label are answered with each; the darker, the greater its share of the row.
