@@ -3,7 +3,9 @@
 mod bench;
 mod build;
 mod chart;
+mod fuzz;
 mod long;
+mod memory;
 mod multi_task;
 mod oov;
 mod pairs;
@@ -45,7 +47,9 @@ enum Task {
         minilm: String,
     },
     Bench(bench::Bench),
+    Fuzz(fuzz::Fuzz),
     Long(long::Long),
+    Memory(memory::Memory),
     MultiTask(multi_task::MultiTask),
     Oov(oov::Oov),
     Pairs(pairs::Pairs),
@@ -71,6 +75,8 @@ fn main() -> ExitCode {
             run(Command::new(python).args([script, &minilm]))
         }
         Task::Bench(arguments) => bench::bench(&arguments),
+        Task::Fuzz(arguments) => fuzz::fuzz(&arguments),
+        Task::Memory(arguments) => memory::memory(&arguments),
         Task::Long(arguments) => long::long(&arguments),
         Task::MultiTask(arguments) => multi_task::multi_task(&arguments),
         Task::Oov(arguments) => oov::oov(&arguments),

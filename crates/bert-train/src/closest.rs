@@ -8,8 +8,11 @@ pub(crate) fn closest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let allowed = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
     candidates
         .into_iter()
+        // Each character that one has more is an edit: what is far too long is not compared.
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= allowed)
         .map(|candidate| (edits(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|&(edits, _)| edits <= allowed)
         .min_by_key(|&(edits, _)| edits)

@@ -1,6 +1,6 @@
 //! The files of a tokenizer, as Hugging Face lays them out.
 
-use std::{collections::BTreeSet, fs, io, path::Path};
+use std::{collections::BTreeSet, fs, io, panic, path::Path};
 
 use tokenizers::{
     AddedToken, Model, ModelWrapper, NormalizerWrapper, decoders, models::wordpiece::WordPiece,
@@ -16,6 +16,9 @@ use crate::{
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
+
+/// No word of a list of words with their scores is as long.
+const LONGEST_WORD: usize = 1000;
 
 impl Tokenizer {
     /// Reads the tokenizer of a model directory: `tokenizer.json`, else `vocab.txt`; either with
@@ -78,10 +81,22 @@ impl Tokenizer {
     }
 
     fn from_tokenizer_json(path: &Path, bytes: &[u8], settings: Settings) -> Result<Self> {
-        // The library panics on some files that are no JSON.
-        serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
+        // The library panics on some files that are no JSON, and on strings that are no Unicode, which no parser sees that
+        // passes over them.
+        let json: serde_json::Value = serde_json::from_slice(bytes)
             .map_err(|source| Error::Json { path: path.into(), source })?;
-        let mut library = tokenizers::Tokenizer::from_bytes(bytes).map_err(corrupt(path))?;
+        // It also takes its tree of words down by recursion, a level for each byte.
+        let words = json["model"]["vocab"].as_array().into_iter().flatten();
+        let longest = words.filter_map(|word| word[0].as_str()).map(str::len).max();
+        if let Some(length @ LONGEST_WORD..) = longest {
+            let message =
+                format!("a word has {length} bytes, fewer than {LONGEST_WORD} are supported");
+            return Err(corrupt(path)(message.into()));
+        }
+        // Nor does it look before it cuts merges of byte pairs where a prefix should end.
+        let library = panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
+        let library = library.unwrap_or_else(|_| Err("the parts of the model do not fit".into()));
+        let mut library = library.map_err(corrupt(path))?;
         library.with_truncation(None).map_err(corrupt(path))?;
         library.with_padding(None);
         if settings.is_bert_class()
@@ -398,11 +413,45 @@ mod tests {
             refusal_after(|json| json["post_processor"]["pair"][3]["Sequence"]["id"] = json!("A"));
         assert!(message.contains("leaves a text out of \"pair\""), "{message}");
         let message = refusal_after(|json| {
+            let pair = json["post_processor"]["pair"].as_array_mut().unwrap();
+            let text = pair[3].clone();
+            pair.push(text);
+        });
+        assert!(message.contains("has a text more than once in \"pair\""), "{message}");
+        let message = refusal_after(|json| {
             let mut template = json["post_processor"].take();
             template["special_tokens"] = json!({});
             json["post_processor"] = json!({"type": "Sequence", "processors": [template]});
         });
         assert!(message.starts_with(misfit), "{message}");
+    }
+
+    #[test]
+    fn special_tokens_around_a_text_are_in_the_vocabulary() {
+        let message = refusal_after(|json| {
+            json["post_processor"]["special_tokens"]["[SEP]"]["ids"] = json!([79]);
+        });
+        assert!(message.contains("adds a token with id 79, which no word has"), "{message}");
+    }
+
+    #[test]
+    fn what_the_library_panics_on_is_refused() {
+        let text = String::from_utf8(changed(|_| {})).unwrap();
+        let text = text.replace("\"movie\"", "\"\\ud800\"");
+        let message = refusal(&[(TOKENIZER, text.as_bytes())]);
+        assert!(message.contains("is not the JSON that was expected"), "{message}");
+        let message = refusal_after(|json| {
+            json["model"] = json!({
+                "type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]],
+                "continuing_subword_prefix": "##",
+            });
+        });
+        assert!(message.contains("the parts of the model do not fit"), "{message}");
+        let message = refusal_after(|json| {
+            let vocab = json!([["[UNK]", 0.0], ["a".repeat(100_000), -1.0]]);
+            json["model"] = json!({"type": "Unigram", "unk_id": 0, "vocab": vocab});
+        });
+        assert!(message.contains("a word has 100000 bytes, fewer than 1000"), "{message}");
     }
 
     /// BERT with another model's way of splitting words, as multilingual MiniLM has it.

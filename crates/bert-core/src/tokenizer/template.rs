@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tokenizers::{
-    Model, PostProcessor, PostProcessorWrapper, models::wordpiece::WordPiece,
+    Encoding, Model, PostProcessor, PostProcessorWrapper, models::wordpiece::WordPiece,
     processors::template::TemplateProcessing,
 };
 
@@ -32,6 +32,13 @@ pub(super) fn checked(library: &tokenizers::Tokenizer) -> Result<PostProcessorWr
     if single < 2 || pair < 3 {
         return Err(format!("adds {single} special tokens to one text and {pair} to a pair"));
     }
+    for pair in [None, Some(Encoding::default())] {
+        let frame = template.process(Encoding::default(), pair, true);
+        let frame = frame.map_err(|error| error.to_string())?;
+        if let Some(id) = frame.get_ids().iter().find(|id| library.id_to_token(**id).is_none()) {
+            return Err(format!("adds a token with id {id}, which no word has"));
+        }
+    }
     Ok(template.clone())
 }
 
@@ -50,9 +57,13 @@ fn check_parts(processor: &Value) -> Result<(), Problem> {
         if let Some(part) = parts.iter().find(misfit) {
             return Err(format!("has a part that does not fit into {name:?}: {part}"));
         }
-        let has = |text: &&str| parts.iter().any(|part| part["Sequence"]["id"] == **text);
-        if !texts.iter().all(has) {
+        let count =
+            |text: &&str| parts.iter().filter(|part| part["Sequence"]["id"] == **text).count();
+        if texts.iter().any(|text| count(text) == 0) {
             return Err(format!("leaves a text out of {name:?}"));
+        }
+        if texts.iter().any(|text| count(text) > 1) {
+            return Err(format!("has a text more than once in {name:?}"));
         }
     }
     Ok(())
