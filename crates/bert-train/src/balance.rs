@@ -93,6 +93,13 @@ impl Balancer {
         Self { balance, base, found: vec![1.0; tasks], first: vec![None; tasks], epochs: vec![] }
     }
 
+    /// Whether it is of as many tasks as another one.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        let tasks = other.base.len();
+        [self.base.len(), self.found.len(), self.first.len()] == [tasks; 3]
+            && self.epochs.iter().all(|epoch| epoch.len() == tasks)
+    }
+
     /// What each task's loss is multiplied with.
     pub fn weights(&self) -> Vec<f64> {
         self.base.iter().zip(&self.found).map(|(base, found)| base * found).collect()

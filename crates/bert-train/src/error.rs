@@ -1007,6 +1007,14 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A checkpoint is of another number of tasks than its run.
+    #[error(
+        "{path} does not fit the run, whose tasks are more or fewer: train anew with --overwrite"
+    )]
+    CheckpointTasks {
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A file of a checkpoint holds no tensors.
     #[error("{path} is no file of tensors: {source}: train anew with --overwrite")]
     CheckpointTensors {
@@ -1264,6 +1272,7 @@ impl Error {
             | Self::CheckpointChanged { .. }
             | Self::OtherPlace { .. }
             | Self::CheckpointParameter { .. }
+            | Self::CheckpointTasks { .. }
             | Self::CheckpointTensors { .. }
             | Self::OutNotSearch { .. }
             | Self::OutTaken { .. } => true,

@@ -125,6 +125,9 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             average = Some(WeightAverage::new(decay, saved.average(model.valid())?));
         }
         (model, best) = saved.restore(model, &mut optimizer)?;
+        if !saved.state.fits(&state) {
+            return Err(Error::CheckpointTasks { path: saved.path });
+        }
         state = saved.state;
         mixer.state = state.mixer.clone();
         if let Some(best) = &best {

@@ -35,6 +35,13 @@ pub(crate) struct MixerState {
     patience: Vec<Patience>,
 }
 
+impl MixerState {
+    /// Whether it is of as many tasks as another one.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        self.patience.len() == other.patience.len() && self.balancer.fits(&other.balancer)
+    }
+}
+
 /// How long a task has waited for a better score.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Patience {

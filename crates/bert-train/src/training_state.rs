@@ -125,6 +125,11 @@ impl TrainingState {
         Ok(report)
     }
 
+    /// Whether it is of a run of as many tasks as another one.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        self.head_losses.len() == other.head_losses.len() && self.mixer.fits(&other.mixer)
+    }
+
     /// How far the run has come, at an evaluation.
     pub(crate) fn reached(&self) -> Option<Reached<'_>> {
         let (_, best) = self.evaluations.best.as_ref()?;

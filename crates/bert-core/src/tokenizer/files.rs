@@ -93,6 +93,10 @@ impl Tokenizer {
                 format!("a word has {length} bytes, fewer than {LONGEST_WORD} are supported");
             return Err(corrupt(path)(message.into()));
         }
+        // Each of these makes a text longer, so that a few dozen fill any memory.
+        if json["pre_tokenizer"].to_string().matches("\"ByteLevel\"").count() > 1 {
+            return Err(corrupt(path)("pre_tokenizer has ByteLevel more than once".into()));
+        }
         // Nor does it look before it cuts merges of byte pairs where a prefix should end.
         let library = panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
         let library = library.unwrap_or_else(|_| Err("the parts of the model do not fit".into()));
@@ -452,6 +456,11 @@ mod tests {
             json["model"] = json!({"type": "Unigram", "unk_id": 0, "vocab": vocab});
         });
         assert!(message.contains("a word has 100000 bytes, fewer than 1000"), "{message}");
+        let message = refusal_after(|json| {
+            let level = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+            json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [level, level]});
+        });
+        assert!(message.contains("has ByteLevel more than once"), "{message}");
     }
 
     /// BERT with another model's way of splitting words, as multilingual MiniLM has it.
