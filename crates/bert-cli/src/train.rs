@@ -9,8 +9,9 @@ use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
     Baselines, LongKind, MultiTaskConfig, Progress, RunConfig, RunFile, RunReport, TrainEmbeddings,
-    resume, run, run_seeds, run_task_seeds, run_tasks,
+    check, check_tasks, resume, run, run_seeds, run_task_seeds, run_tasks,
 };
+use burn::tensor::Device;
 use clap::Args;
 
 use crate::{
@@ -51,6 +52,9 @@ Examples:
 
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
+
+  # before a long run: its first step alone, and a table of what learns
+  bert train run.toml --check
 
   # a run that broke off goes on from its newest checkpoint
   bert train --resume run
@@ -124,8 +128,11 @@ pub struct Train {
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
     /// Directory to write the trained model and the run's files to
-    #[arg(long, value_name = "DIR", required_unless_present = "resume")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["resume", "check"])]
     out: Option<PathBuf>,
+    /// Take the first step, say what it shows (which parameters learn and how, memory, time), and write nothing
+    #[arg(long, conflicts_with_all = ["resume", "seeds", "baselines"])]
+    check: bool,
     /// Go on with the run in this directory, which broke off; all but --device and --json is as it was
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run_file", "model", "train", "dev", "dev_fraction",
         "LabelledColumns", "pooling", "layer_mixture", "task_embedding", "train_embeddings", "RecipeFlags", "max_length",
@@ -150,6 +157,9 @@ impl Train {
     pub fn run(self) -> Result<(), Failure> {
         let device = device(self.device.as_deref())?;
         let progress = &mut Progress::new().until(interrupt::flag()?).of_command(typed());
+        if self.check {
+            return self.check(&device, progress);
+        }
         let out = match (&self.resume, &self.out) {
             (Some(dir), _) => return self.report(&resume(dir, &device, progress)?, dir),
             (None, Some(out)) => out.as_path(),
@@ -182,6 +192,32 @@ impl Train {
             return compare::print(&comparison, self.json);
         }
         self.report(&run(&config, out, self.overwrite, &device, progress)?, out)
+    }
+
+    /// Checks each of the poolings.
+    fn check(&self, device: &Device, progress: &mut Progress) -> Result<(), Failure> {
+        let mut checks = vec![];
+        if let Some(config) = self.tasks()? {
+            checks.push(check_tasks(&config, device, progress)?);
+        } else {
+            let config = self.config()?;
+            let poolings = self.pooling.iter().copied();
+            let others = poolings.skip(1).map(|pooling| RunConfig { pooling, ..config.clone() });
+            for config in std::iter::once(config.clone()).chain(others) {
+                checks.push(check(&config, device, progress)?);
+            }
+        }
+        let mut out = io::stdout().lock();
+        for check in &checks {
+            match self.json {
+                true => {
+                    let json = serde_json::to_string(check).map_err(io::Error::from)?;
+                    writeln!(out, "{json}")?;
+                }
+                false => writeln!(out, "{check}")?,
+            }
+        }
+        Ok(())
     }
 
     fn report(&self, report: &RunReport, dir: &Path) -> Result<(), Failure> {

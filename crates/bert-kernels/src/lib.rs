@@ -38,4 +38,4 @@ pub use pooling::{softmax_over_tokens, softmax_pooling};
 pub use precision::{ParsePrecisionError, Precision, set_precision};
 pub use sequences::Sequences;
 pub use switch::set_fast_kernels;
-pub use workers::on_workers;
+pub use workers::{is_on_host, on_workers};

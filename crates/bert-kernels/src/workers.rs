@@ -1,4 +1,4 @@
-//! Where the operations of a step are called from.
+//! Where the operations of a step are called from, and where their numbers lie.
 
 use burn::tensor::Device;
 
@@ -13,4 +13,19 @@ pub fn on_workers<R: Send>(device: &Device, work: impl FnOnce() -> R + Send) -> 
     }
     let _ = device;
     work()
+}
+
+/// Whether what lies on `device` lies in the memory of the machine.
+pub fn is_on_host(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    if device.clone().inner() == Device::flex() {
+        return true;
+    }
+    #[cfg(feature = "ndarray")]
+    #[allow(deprecated)]
+    if device.clone().inner() == Device::ndarray() {
+        return true;
+    }
+    let _ = device;
+    false
 }

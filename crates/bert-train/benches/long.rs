@@ -195,8 +195,9 @@ impl<'a> Job<'a> {
         let settings = Settings { pooling, ..self.settings.clone() };
         let labels = |_: &[String]| LabelMap::of_model(&["0".to_owned(), "1".to_owned()]);
         let model = Path::new(self.flags.text("model")?);
-        let (classifier, _) =
+        let (mut classifier, _) =
             TextClassifier::from_checkpoint(model, labels, settings, recipe.seed, self.device)?;
+        classifier.model.bert = classifier.model.bert.freeze();
         let tuned =
             fine_tune(classifier.model, &self.train, &self.dev, recipe, self.device, &mut ())?;
         let plain = self.device.clone().inner();

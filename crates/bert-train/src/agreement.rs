@@ -68,8 +68,8 @@ impl Agreement {
     }
 }
 
-/// The rows of a set that are compared, once for each of its heads.
-fn probes(
+/// Some rows of a set, spread evenly over it, once for each of its heads.
+pub(crate) fn probes(
     set: usize,
     rows: &TrainingSet,
     batch_size: usize,

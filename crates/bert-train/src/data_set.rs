@@ -14,7 +14,8 @@ pub struct DataSet<L = Option<u32>> {
     pub encodings: Vec<Encoding>,
     /// One a row.
     pub labels: Vec<L>,
-    /// What a frozen encoder gives for the rows, where it was computed once for all: the encodings are not run again.
+    /// What an encoder that the model has frozen gives for the rows, where it was computed once for all: the encodings are not
+    /// run again.
     pub states: Option<HiddenStates>,
 }
 
@@ -50,6 +51,11 @@ impl<L> DataSet<L> {
     /// The number of tokens of each row, over all its windows.
     pub fn lengths(&self) -> Vec<usize> {
         self.encodings.iter().map(|encoding| encoding.input_ids.len()).collect()
+    }
+
+    /// The number of rows that are longer than what is read of them.
+    pub fn cut_rows(&self) -> usize {
+        self.encodings.iter().filter(|encoding| encoding.truncated).count()
     }
 
     /// The encodings of some rows.

@@ -939,6 +939,91 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Parameters that are to be trained are not reached by the loss.
+    #[error(
+        "no gradient reaches {}: the loss of the first step does not depend on what is to be trained; freeze it, or let the \
+         model use it",
+        parameters(.names)
+    )]
+    NoGradient {
+        /// The parameters.
+        names: Vec<String>,
+    },
+    /// Parameters that are to be trained have a gradient of 0.
+    #[error(
+        "the gradient of {} is 0 throughout, so that nothing is learned there: something multiplies it with 0 (as \
+         gradient_factor = 0 for every task would); freeze what is not to be trained",
+        parameters(.names)
+    )]
+    ZeroGradient {
+        /// The parameters.
+        names: Vec<String>,
+    },
+    /// Parameters that are to be trained are in no group of the optimiser.
+    #[error("the optimiser does not train {}: put it into one of its groups", parameters(.names))]
+    NotOptimised {
+        /// The parameters.
+        names: Vec<String>,
+    },
+    /// Parameters that are to be trained have a learning rate of 0 from the first step to the last.
+    #[error(
+        "the learning rate of {} is 0 in every step, so that nothing is learned there: give it one above 0, and the schedule \
+         steps beyond its warm-up",
+        parameters(.names)
+    )]
+    NoRate {
+        /// The parameters.
+        names: Vec<String>,
+    },
+    /// Gradients are scaled down for some parameters and not, or otherwise, for others.
+    #[error(
+        "clipping to the norm {limit} does not reach {}: all groups of the optimiser must share it",
+        parameters(.names)
+    )]
+    NotClipped {
+        /// The parameters.
+        names: Vec<String>,
+        /// The largest global norm of the gradients.
+        limit: f64,
+    },
+    /// Parameters behind the encoder are frozen, which would leave them as they were drawn.
+    #[error(
+        "{} is frozen, and stands behind the encoder: only parts of the encoder may be",
+        parameters(.names)
+    )]
+    FrozenHead {
+        /// The parameters.
+        names: Vec<String>,
+    },
+    /// A parameter stands in two places of a model.
+    #[error(
+        "{first} and {second} are one parameter: an optimiser would train the first and leave the second behind; give each \
+         its own"
+    )]
+    SharedParameter {
+        /// Its first place.
+        first: String,
+        /// Its second place.
+        second: String,
+    },
+    /// A run takes more than all memory that there is.
+    #[error(
+        "the run can't fit into memory: parameters and optimiser state take {kept} MB, gradients {gradients} MB, the \
+         activations of {tokens} tokens about {activations} MB, and there are {total} MB in all: lower batch-size or \
+         max-length, or freeze a part"
+    )]
+    TooLarge {
+        /// What parameters and optimiser state take, in MB, as all others.
+        kept: u64,
+        /// What the gradients take.
+        gradients: u64,
+        /// What the activations take.
+        activations: u64,
+        /// The most tokens that go through the model together.
+        tokens: usize,
+        /// All memory.
+        total: u64,
+    },
     /// The loss or the gradient stopped being a number.
     #[error(
         "the {what} is {value} at step {step} (epoch {epoch}): lower the learning rate, or r-drop and fgm where they are on, or \
@@ -1275,6 +1360,8 @@ impl Error {
             | Self::CheckpointTasks { .. }
             | Self::CheckpointTensors { .. }
             | Self::OutNotSearch { .. }
+            | Self::NoRate { .. }
+            | Self::TooLarge { .. }
             | Self::OutTaken { .. } => true,
             Self::Task { source, .. } => source.is_bad_input(),
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
@@ -1282,8 +1369,24 @@ impl Error {
             | Self::OptimizerRecord { .. }
             | Self::NoTrial { .. }
             | Self::SearchInterrupted { .. }
+            | Self::NoGradient { .. }
+            | Self::ZeroGradient { .. }
+            | Self::NotOptimised { .. }
+            | Self::NotClipped { .. }
+            | Self::FrozenHead { .. }
+            | Self::SharedParameter { .. }
             | Self::Interrupted { .. } => false,
         }
+    }
+}
+
+/// The first of some parameters, and how many there are.
+fn parameters(names: &[String]) -> String {
+    const NAMES: usize = 3;
+    let shown = names.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        ..=NAMES => shown,
+        all => format!("{shown}, ... ({all} parameters in all)"),
     }
 }
 

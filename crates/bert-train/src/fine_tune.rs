@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bert_core::pass_key;
+use bert_kernels::on_workers;
 use burn::tensor::Device;
 
 use crate::{
-    agreement::Agreement,
+    agreement::{Agreement, probes},
+    check::Checking,
     control::Every,
     error::{Error, Result},
     freeze::Freezer,
@@ -15,9 +17,11 @@ use crate::{
     micro_batches::{MicroBatch, add_up, micro_batches},
     mixer::Mixer,
     observer::{EpochReport, Observer, StepReport},
-    optimizer::{Optimizer, learning_rates},
+    optimizer::{Optimizer, learning_rates, squares},
     part_loss::Part,
+    plan::{Coming, Plan, tokens},
     recipe::Recipe,
+    sampler::{Batch, Sampler},
     step::{Step, train_step},
     trainable::Trainable,
     training_state::{Evaluations, Saved, Snapshot, TrainingState, weights_of},
@@ -104,6 +108,8 @@ pub(crate) fn fine_tune_from<M: Trainable>(
     let agreement = |model: &M, mixer: &Mixer, step: usize| {
         Agreement::measure(model, train, &mixer.sampler, recipe.rows_at_once(), step, &device)
     };
+    // The optimiser before its first step, until the check has asked it.
+    let mut unasked = Some(optimizer.clone());
     let mut state = TrainingState::new(mixer.state.clone(), mixer.heads());
     let mut best: Option<M> = None;
     let decay = Some(recipe.regularisation.ema).filter(|decay| *decay > 0.0);
@@ -154,6 +160,25 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         }
         // The evaluation within the epoch that ends the run.
         let mut ending = None;
+        let mut check = match unasked.take_if(|_| state.place < steps_of_epoch) {
+            Some(optimizer) => {
+                let frozen = recipe.layers.frozen(layers, state.step, state.epoch);
+                model = freezer.set(model, frozen);
+                let (warmup, peak) = recipe.schedule.peak(total_steps);
+                let coming = Coming {
+                    sets: mixer.sampler.sets(),
+                    epoch: &steps,
+                    micro_batch_size: recipe.micro_batch_size,
+                    steps: total_steps,
+                    warmup_steps: warmup,
+                    cut_rows: M::cut_rows(train),
+                };
+                let plan = Plan::new(&model, &coming, state.step > 0, &plain)?;
+                let rates = learning_rates(recipe, layers, peak);
+                Some(Checking::begin(&model, &optimizer, &rates, plan)?)
+            }
+            None => None,
+        };
         for parts in steps.into_iter().skip(state.place) {
             let position = position_of(&state, steps_of_epoch);
             if position >= total_steps {
@@ -178,8 +203,23 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                 part.gradients(model, |pass| pass_key(recipe.seed, step, rows.number, pass))
             };
             let gradients = |model: &M, part: &Vec<MicroBatch>| add_up(model, part, of_rows);
+            if let Some(check) = &mut check {
+                let others = other_tasks(&mixer.sampler, &parts);
+                for other in micro_batches::<M>(train, &others, recipe.micro_batch_size) {
+                    let (losses, squares) = on_workers(&device, || {
+                        let part = gradients(&model, &other);
+                        (part.losses, part.gradients.map(|own| squares(&model, &own)))
+                    });
+                    let Some(squares) = squares else {
+                        let (value, step) = (losses[0], state.step + 1);
+                        return Err(Error::NotFinite { what: "loss", step, epoch, value });
+                    };
+                    check.see(&losses, &squares);
+                }
+            }
             let shared = mixer.shared(&model);
             let combine = mixer.combine(&shared, state.step);
+            let begun = Instant::now();
             let taken = train_step(model, &mut optimizer, &device, &cut, gradients, combine, rates);
             let Step { model: moved, losses, grad_norm, gram } = taken;
             model = moved;
@@ -188,6 +228,12 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                 if !value.is_finite() {
                     return Err(Error::NotFinite { what, step: state.step + 1, epoch, value });
                 }
+            }
+            if let Some(mut check) = check.take() {
+                check.see(&losses.concat(), optimizer.squares());
+                let tokens = tokens(mixer.sampler.sets(), &parts);
+                check.plan.measure(tokens, begun.elapsed(), total_steps - position);
+                observer.checked(&check.end(state.step + 1)?)?;
             }
             mixer.after_step(&parts, &losses, gram.as_ref());
 
@@ -342,4 +388,12 @@ fn keep<M: Trainable>(
         best: &|| best.map(weights_of).unwrap_or_default(),
         optimizer: &|| optimizer.moments(),
     })
+}
+
+/// A batch of each task that a step does not hold.
+fn other_tasks(sampler: &Sampler, parts: &[Batch]) -> Vec<Batch> {
+    let is_held = |head: &usize| parts.iter().any(|part| part.heads.contains(head));
+    let sets = sampler.sets().iter().enumerate();
+    let batches = sets.flat_map(|(set, rows)| probes(set, rows, sampler.batch_size_of(set)));
+    batches.filter(|batch| !batch.heads.iter().any(is_held)).collect()
 }

@@ -3,6 +3,8 @@
 use std::fs;
 
 use bert_core::BertConfig;
+use bert_kernels::is_on_host;
+use burn::tensor::Device;
 
 use crate::{
     error::{Error, Result},
@@ -22,22 +24,55 @@ pub(crate) fn say_activations(
     lengths.sort_unstable_by(|one, other| other.cmp(one));
     let rows = batch_size.min(lengths.len());
     let tokens = lengths.iter().take(rows).sum();
+    let layers = [config.num_hidden_layers, config.hidden_size, config.intermediate_size];
     observer.notice(&format!(
         "the {rows} longest texts, the largest batch there can be, have {tokens} tokens: in a step on them the \
          activations take about {} MB of memory",
-        activation_bytes(config, tokens).div_ceil(MB),
+        activation_bytes(layers, tokens).div_ceil(MB),
     ));
 }
 
-/// About how many bytes the activations of a training step on so many tokens take.
+/// About how many bytes the activations of a training step on so many tokens take, of layers given by their number,
+/// `hidden_size` and `intermediate_size`.
 ///
 /// Between forward and backward each layer keeps of a token its input, queries, keys, values, what attention gives, and two
 /// normalised sums, 7 times `hidden_size` numbers, and the wide part of the feed-forward before and after its activation,
 /// twice `intermediate_size`. Attention's fast kernel computes its probabilities anew; on devices without it they come
 /// on top.
-pub(crate) fn activation_bytes(config: &BertConfig, tokens: usize) -> u64 {
-    let layer = 7 * config.hidden_size + 2 * config.intermediate_size;
-    (tokens * config.num_hidden_layers * layer * size_of::<f32>()) as u64
+pub(crate) fn activation_bytes(
+    [layers, hidden_size, intermediate_size]: [usize; 3],
+    tokens: usize,
+) -> u64 {
+    let layer = 7 * hidden_size + 2 * intermediate_size;
+    (tokens * layers * layer * size_of::<f32>()) as u64
+}
+
+/// The memory of a machine, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// What a program may still take.
+    pub(crate) free: u64,
+    /// All that programs may take together, that on disk included.
+    pub(crate) total: u64,
+}
+
+impl Memory {
+    /// That of the machine, where `device` computes in it and the system tells.
+    pub(crate) fn of(device: &Device) -> Option<Self> {
+        if !is_on_host(device) {
+            return None;
+        }
+        let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+        Self::read(&fs::read_to_string("/proc/meminfo").ok()?, limit.as_deref())
+    }
+
+    /// From the system's table, and the limit of the container where there is one.
+    fn read(meminfo: &str, limit: Option<&str>) -> Option<Self> {
+        let total = entry(meminfo, "MemTotal:")?;
+        let limit = limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(total);
+        let total = total.min(limit) + entry(meminfo, "SwapTotal:").unwrap_or(0);
+        Some(Self { free: entry(meminfo, "MemAvailable:")?.min(total), total })
+    }
 }
 
 /// Refuses hidden states of so many bytes where fewer are free.
@@ -52,11 +87,11 @@ pub(crate) fn check_hidden_states(needed: u64, free: Option<u64>) -> Result<()> 
 
 /// The bytes of memory that a program may still take, where the system says it.
 pub(crate) fn free_bytes() -> Option<u64> {
-    available(&fs::read_to_string("/proc/meminfo").ok()?)
+    entry(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
-fn available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+fn entry(meminfo: &str, name: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -70,9 +105,18 @@ mod tests {
     fn free_memory_is_read_from_the_systems_table() {
         let table =
             "MemTotal:  24683968 kB\nMemFree: 1 kB\nMemAvailable:     3000 kB\nBuffers: 2 kB\n";
-        assert_eq!(available(table), Some(3_072_000));
-        assert_eq!(available("MemTotal: 1 kB\n"), None);
-        assert_eq!(available("MemAvailable: many kB\n"), None);
+        assert_eq!(entry(table, "MemAvailable:"), Some(3_072_000));
+        assert_eq!(entry("MemTotal: 1 kB\n", "MemAvailable:"), None);
+        assert_eq!(entry("MemAvailable: many kB\n", "MemAvailable:"), None);
+    }
+
+    #[test]
+    fn a_container_may_have_less_than_the_machine() {
+        let table = "MemTotal: 5000 kB\nMemAvailable: 3000 kB\nSwapTotal: 7 kB\n";
+        let read = |limit| Memory::read(table, limit).map(|memory| (memory.free, memory.total));
+        assert_eq!(read(None), Some((3_072_000, 5_127_168)));
+        assert_eq!(read(Some("max\n")), Some((3_072_000, 5_127_168)));
+        assert_eq!(read(Some("2048000\n")), Some((2_055_168, 2_055_168)));
     }
 
     #[test]
@@ -87,13 +131,7 @@ mod tests {
 
     #[test]
     fn activations_by_hand() {
-        let config = BertConfig {
-            hidden_size: 3,
-            intermediate_size: 5,
-            num_hidden_layers: 2,
-            ..BertConfig::default()
-        };
         // 11 tokens, 2 layers, 7 x 3 + 2 x 5 = 31 numbers of 4 bytes.
-        assert_eq!(activation_bytes(&config, 11), 2728);
+        assert_eq!(activation_bytes([2, 3, 5], 11), 2728);
     }
 }

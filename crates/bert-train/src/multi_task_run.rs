@@ -80,6 +80,10 @@ pub(crate) fn run_tasks_from(
     let dev = TaskDev { sets: data.dev.clone(), tasks: tasker.measured_tasks() };
     let baselines = Baseline::all(config, &tasker, device, observer)?;
 
+    if start == Start::Check {
+        let (model, rows) = (tasker.model, (&data.train, &dev));
+        return Ok(RunReport::of(&fine_tune_from(None, model, rows, &recipe, device, observer)?));
+    }
     let mut checkpoints = Checkpoints::new(out, &recipe.control, config.fingerprint()?);
     let (mut saved, record) = start.load(&mut checkpoints, observer)?;
     match &mut saved {

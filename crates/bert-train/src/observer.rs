@@ -5,7 +5,9 @@ use std::time::Duration;
 use bert_core::NamedTensor;
 use serde::{Deserialize, Serialize};
 
-use crate::{agreement::Agreement, error::Result, metrics::Metrics, training_state::Snapshot};
+use crate::{
+    agreement::Agreement, check::Check, error::Result, metrics::Metrics, training_state::Snapshot,
+};
 
 /// What a step did.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +69,14 @@ pub struct Reached<'a> {
 pub trait Observer {
     /// Called with a sentence that a person should read.
     fn notice(&mut self, _text: &str) {}
+
+    /// Called after the first step, and after the first of a run that goes on, with what was found in it.
+    ///
+    /// # Errors
+    /// An error ends the run.
+    fn checked(&mut self, _check: &Check) -> Result<()> {
+        Ok(())
+    }
 
     /// Called after every step.
     fn step(&mut self, _report: &StepReport) {}

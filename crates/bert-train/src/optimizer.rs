@@ -37,6 +37,8 @@ pub struct Optimizer {
     /// Whether a step moves weights or restores what was kept of them, shared by all groups.
     restoring: Restoring,
     max_grad_norm: f64,
+    /// What the last step saw.
+    squares: Vec<(ParamId, f64)>,
 }
 
 impl Optimizer {
@@ -57,7 +59,18 @@ impl Optimizer {
             scale,
             restoring,
             max_grad_norm: recipe.max_grad_norm,
+            squares: vec![],
         }
+    }
+
+    /// The largest global norm of the gradients; larger ones are scaled down to it.
+    pub(crate) fn max_grad_norm(&self) -> f64 {
+        self.max_grad_norm
+    }
+
+    /// The sum of squares of each gradient that the last step was given, before clipping.
+    pub(crate) fn squares(&self) -> &[(ParamId, f64)] {
+        &self.squares
     }
 
     /// Moves `model` along its gradients, unless their global norm is no finite number; returns that norm.
@@ -67,9 +80,8 @@ impl Optimizer {
         gradients: GradientsParams,
         rates: ModuleLearningRate,
     ) -> (M, f64) {
-        let mut squares = SumOfSquares { gradients: &gradients, sum: 0.0 };
-        model.visit(&mut squares);
-        let norm = squares.sum.sqrt();
+        self.squares = squares(&model, &gradients);
+        let norm = self.squares.iter().fold(0.0, |sum, (_, squares)| sum + squares).sqrt();
         if !norm.is_finite() {
             return (model, norm);
         }
@@ -230,21 +242,35 @@ pub(crate) fn decays(id: &ParamId, path: &str) -> bool {
     !group(NO_DECAY).matches(id, Some(path))
 }
 
-struct SumOfSquares<'a> {
-    gradients: &'a GradientsParams,
-    sum: f64,
-}
-
-impl ModuleVisitor for SumOfSquares<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sum += sum_of_squares(gradient);
+/// The sum of squares of each gradient, in the order of the parameters of `model`.
+pub(crate) fn squares<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<(ParamId, f64)> {
+    struct Squares<'a> {
+        gradients: &'a GradientsParams,
+        found: Vec<(ParamId, f64)>,
+    }
+    impl ModuleVisitor for Squares<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.gradients.get::<D>(param.id) {
+                self.found.push((param.id, sum_of_squares(gradient)));
+            }
         }
     }
+    let mut squares = Squares { gradients, found: vec![] };
+    model.visit(&mut squares);
+    squares.found
 }
 
 fn group(pattern: &str) -> ParamGroup {
     ParamGroup::from_regex(pattern).expect("the pattern is valid") // INVARIANT: patterns are written in this file
+}
+
+#[cfg(test)]
+impl Optimizer {
+    /// The optimiser with another one for some parameters.
+    pub(crate) fn with(mut self, pattern: &str, other: impl burn::optim::Optimizer) -> Self {
+        self.groups = self.groups.with_group(group(pattern), other, None);
+        self
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use bert_core::NamedTensor;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
+    check::Check,
     error::Result,
     observer::{EpochReport, Observer, StepReport},
 };
@@ -77,6 +78,12 @@ impl Progress {
 impl Observer for Progress {
     fn notice(&mut self, text: &str) {
         self.say(text);
+    }
+
+    fn checked(&mut self, check: &Check) -> Result<()> {
+        self.say(&check.summary());
+        check.warnings.iter().for_each(|warning| self.say(&format!("warning: {warning}")));
+        Ok(())
     }
 
     fn step(&mut self, report: &StepReport) {

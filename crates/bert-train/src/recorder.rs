@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::{
     agreement::Agreement,
+    check::Check,
     checkpoints::Checkpoints,
     error::Result,
     model_dir::save_parameters,
@@ -16,6 +17,9 @@ use crate::{
     tensorboard::EventFile,
     training_state::Snapshot,
 };
+
+/// What the check of the first step found.
+pub(crate) const CHECK_FILE: &str = "check.json";
 
 /// Writes the log and the best model as the run goes on.
 pub(crate) struct Recorder<'a> {
@@ -85,6 +89,12 @@ impl Observer for Recorder<'_> {
 
     fn notice(&mut self, text: &str) {
         self.observer.notice(text);
+    }
+
+    fn checked(&mut self, check: &Check) -> Result<()> {
+        let json = serde_json::to_string_pretty(check).expect("plain values under string keys"); // INVARIANT: they are numbers, strings and lists of them
+        write_atomically(self.out.join(CHECK_FILE), (json + "\n").as_bytes())?;
+        self.observer.checked(check)
     }
 
     fn step(&mut self, report: &StepReport) {

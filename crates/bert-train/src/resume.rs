@@ -64,6 +64,8 @@ pub(crate) enum Start {
     },
     /// Where the run that is there broke off.
     Resume,
+    /// At step 0, to be checked alone: nothing is written.
+    Check,
 }
 
 impl Start {
@@ -72,6 +74,7 @@ impl Start {
         match self {
             Self::New { overwrite } => check_out(out, model, overwrite),
             Self::Resume => check_out(out, model, true),
+            Self::Check => Ok(()),
         }
     }
 
@@ -82,7 +85,7 @@ impl Start {
         observer: &mut dyn Observer,
     ) -> Result<(Option<Saved>, Record)> {
         let found = match self {
-            Self::New { .. } => None,
+            Self::New { .. } | Self::Check => None,
             Self::Resume => checkpoints.load(observer)?,
         };
         if let Some((saved, _)) = &found {

@@ -27,7 +27,7 @@ use crate::{
     metrics::{ClassificationMetrics, Metrics, TaggingMetrics},
     model_dir::{SETTINGS_FILE, Settings},
     observer::Observer,
-    recorder::Recorder,
+    recorder::{CHECK_FILE, Recorder},
     report::{LOG_FILE, PAGE_FILE, write_page_of},
     resume::Start,
     run_config::RunConfig,
@@ -170,8 +170,8 @@ impl Run<'_> {
         }
         let labels = classifier.labels.clone();
         let sources: Vec<SourceRow> = rows.dev.iter().map(SourceRow::from).collect();
-        let begin = |out: &Path| {
-            classifier.save_settings(out)?;
+        let begin = |out: Option<&Path>| {
+            out.map_or(Ok(()), |out| classifier.save_settings(out))?;
             Ok(classifier.model)
         };
         let answers = |model: &SequenceClassifier, device: &Device| {
@@ -216,8 +216,8 @@ impl Run<'_> {
         say_cut([(cut, train.len()), (cut_dev, dev.rows.len())], &limit, observer);
         let none = TaggingMetrics::new::<&str>(&[], &[], 0.0);
         config.recipe.control.score(&Metrics::Tagging(none))?;
-        let begin = |out: &Path| {
-            tagger.save_settings(out)?;
+        let begin = |out: Option<&Path>| {
+            out.map_or(Ok(()), |out| tagger.save_settings(out))?;
             Ok(tagger.model)
         };
         let sources: Vec<SourceRow> = rows.dev.iter().map(SourceRow::from).collect();
@@ -230,22 +230,27 @@ impl Run<'_> {
 
     /// What every kind of run does with a model and its data: from the first file that is written to the report.
     ///
-    /// `begin` writes what belongs to the model but its weights, and gives the model; `answers` are those of the best model to
-    /// the dev rows.
+    /// `begin` gives the model, and writes what belongs to it but its weights where it is told a directory; `answers` are those
+    /// of the best model to the dev rows.
     fn fine_tune<M: Trainable>(
         &self,
-        begin: impl FnOnce(&Path) -> Result<M>,
+        begin: impl FnOnce(Option<&Path>) -> Result<M>,
         (train, dev): (&M::Data, &M::Dev),
         answers: impl FnOnce(&M, &Device) -> Vec<AnsweredRow>,
         observer: &mut dyn Observer,
     ) -> Result<RunReport> {
         let Self { config, out, device, .. } = *self;
+        if self.start == Start::Check {
+            let (model, data) = (begin(None)?, (train, dev));
+            let tuned = fine_tune_from(None, model, data, &config.recipe, device, observer)?;
+            return Ok(RunReport::of(&tuned));
+        }
         let mut checkpoints = Checkpoints::new(out, &config.recipe.control, config.fingerprint()?);
         let (saved, record) = self.start.load(&mut checkpoints, observer)?;
         if saved.is_none() {
             begin_out(out, &self.run_file)?;
         }
-        let model = begin(out)?;
+        let model = begin(Some(out))?;
         let steps = saved.as_ref().map(|saved| saved.state.step);
         let command = observer.command();
         About::write(out, steps, command, device, (&model, train), &config.recipe)?;
@@ -362,8 +367,9 @@ fn say_cut(
 }
 
 /// The files of a run beside its run file and its report.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     PREDICTIONS_FILE,
+    CHECK_FILE,
     "model.safetensors",
     PAGE_FILE,
     ABOUT_FILE,

@@ -68,6 +68,13 @@ impl Schedule {
         }
     }
 
+    /// The first step of the highest factor in a run of `total` steps, and that factor.
+    pub fn peak(&self, total: usize) -> (usize, f64) {
+        let warmup = (self.warmup_ratio * total as f64) as usize;
+        let step = warmup.min(total.saturating_sub(1));
+        (step, self.factor(step, total))
+    }
+
     /// Refuses numbers out of range.
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |key, got: String, expected| Err(Error::Recipe { key, got, expected });
@@ -185,6 +192,17 @@ mod tests {
             got.len() == expected.len() && got.iter().zip(expected).all(is_close),
             "{got:?} {expected:?}"
         );
+    }
+
+    #[test]
+    fn the_peak_is_the_end_of_warmup() {
+        for (warmup_ratio, total, peak) in
+            [(0.5, 5, (2, 1.0)), (0.0, 5, (0, 1.0)), (1.0, 5, (4, 0.8)), (1.0, 1, (0, 0.0))]
+        {
+            for decay in [Decay::Linear, Decay::Polynomial { power: 1.0, end: 0.0 }] {
+                assert_eq!(Schedule { warmup_ratio, decay }.peak(total), peak);
+            }
+        }
     }
 
     #[test]

@@ -148,6 +148,11 @@ impl Trainable for MultiTask {
         data.iter().map(set).collect()
     }
 
+    fn cut_rows(data: &Vec<TaskSet>) -> usize {
+        let encodings = data.iter().flat_map(|set| &set.encodings);
+        encodings.filter(|encoding| encoding.truncated).count()
+    }
+
     fn logits(
         &self,
         data: &Vec<TaskSet>,

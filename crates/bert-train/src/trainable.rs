@@ -43,6 +43,9 @@ pub trait Trainable: Module + Sync {
     /// The data sets that batches are taken from; batches name them by their place.
     fn sets(data: &Self::Data) -> Vec<TrainingSet>;
 
+    /// The rows that are longer than what is read of them.
+    fn cut_rows(data: &Self::Data) -> usize;
+
     /// What each of the batch's heads says of it, before any probability.
     ///
     /// # Shapes
@@ -113,6 +116,10 @@ impl Trainable for SequenceClassifier {
         vec![TrainingSet::of_one_head(data.lengths())]
     }
 
+    fn cut_rows(data: &Self::Data) -> usize {
+        data.cut_rows()
+    }
+
     fn logits(
         &self,
         data: &DataSet,
@@ -172,6 +179,10 @@ impl Trainable for TokenClassifier {
 
     fn sets(data: &DataSet<WordTags>) -> Vec<TrainingSet> {
         vec![TrainingSet::of_one_head(data.lengths())]
+    }
+
+    fn cut_rows(data: &Self::Data) -> usize {
+        data.cut_rows()
     }
 
     fn logits(

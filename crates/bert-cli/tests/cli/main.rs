@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod breaking_off;
+mod checking;
 mod commands;
 mod reports;
 

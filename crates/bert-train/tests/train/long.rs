@@ -212,7 +212,8 @@ fn kept_states_are_what_a_frozen_encoder_gives() {
         frozen.bert = frozen.bert.no_grad();
         let (mut one, mut other) = (Memory::default(), Memory::default());
         let through = fine_tune(frozen, &train, &dev, &recipe(), &device, &mut one).unwrap();
-        let start = start.model;
+        let mut start = start.model;
+        start.bert = start.bert.freeze();
         let cached =
             fine_tune(start.clone(), &kept, &kept_dev, &recipe(), &device, &mut other).unwrap();
         assert_close(&format!("{pooling}"), &other.losses, &one.losses, 1e-6);
