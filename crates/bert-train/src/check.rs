@@ -300,7 +300,8 @@ mod tests {
     fn a_gradient_has_to_come_for_every_parameter() {
         let recipe = Recipe::default();
         // Batches of losses, and the sums of squares by the place of the parameter.
-        let end = |batches: &[(&[f64], &[(usize, f64)])]| {
+        type Seen<'a> = (&'a [f64], &'a [(usize, f64)]);
+        let end = |batches: &[Seen]| {
             let mut checking = begin(&recipe, &Optimizer::new(&recipe), 1.0)?;
             for (losses, squares) in batches {
                 let of =
