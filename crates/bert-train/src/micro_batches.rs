@@ -174,7 +174,7 @@ mod tests {
         let data = DataSet { encodings: encodings(7), labels, states: None };
         let cut = |most| micro_batches::<SequenceClassifier>(&data, &[batch(7, &[0])], most);
         let whole = vec![MicroBatch { batch: batch(7, &[0]), shares: vec![1.0], number: 0 }];
-        assert_eq!(cut(None), [whole.clone()]);
+        assert_eq!(cut(None), std::slice::from_ref(&whole));
         assert_eq!(cut(Some(9)), [whole]);
         // Of four rows with a label, three lie in the first four, and one in the last three.
         let parts = cut(Some(4)).swap_remove(0);
