@@ -140,6 +140,7 @@ fn own_tasks(folder: &Path) -> Result<MultiTaskConfig, Box<dyn std::error::Error
     Ok(MultiTaskConfig {
         model: PathBuf::new(),
         train_embeddings: Default::default(),
+        lora: None,
         max_length: Some(64),
         precision: Default::default(),
         baselines: Default::default(),

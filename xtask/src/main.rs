@@ -37,7 +37,7 @@ enum Task {
     Test,
     /// Every example, as the README runs it
     Examples,
-    /// The PyTorch reference that the parity tests compare with (needs Python with torch, transformers and safetensors)
+    /// The PyTorch reference that the parity tests compare with (needs Python with torch, transformers, safetensors and peft)
     Fixtures {
         /// Python with the packages
         #[arg(long, default_value = "python3")]
@@ -71,8 +71,9 @@ fn main() -> ExitCode {
         Task::Test => test(),
         Task::Examples => examples(),
         Task::Fixtures { python, minilm } => {
-            let script = "crates/bert-core/tests/reference/make_reference.py";
-            run(Command::new(python).args([script, &minilm]))
+            let script = |name| format!("crates/bert-core/tests/reference/{name}");
+            run(Command::new(&python).args([&script("make_reference.py"), &minilm]))
+                .and_then(|()| run(Command::new(&python).arg(script("make_lora.py"))))
         }
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::Fuzz(arguments) => fuzz::fuzz(&arguments),

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bert_core::LoraConfig;
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
@@ -49,6 +50,10 @@ Examples:
   # two poolings with five seeds each, in runs/mean/seed-0 and so on
   bert train --model all-MiniLM-L6-v2 --train train.tsv --dev dev.tsv \\
     --pooling mean,adaptive --seeds 5 --out runs
+
+  # adapters of low rank in place of the encoder's own weights
+  bert train --model all-MiniLM-L6-v2 --train train.tsv --lora rank=8 \\
+    --lr 1e-3 --out run
 
   # everything from a file; flags override it
   bert train run.toml --seed 1 --out run-1
@@ -117,6 +122,11 @@ pub struct Train {
     /// Most windows of a text, from 1 to 64; what is behind them is cut [default: 8]
     #[arg(long, value_name = "N")]
     max_windows: Option<usize>,
+    /// Train adapters beside maps of the encoder, which keeps its weights, as rank=8 or rank=8,alpha=16,dropout=0.1,targets=MAP+MAP
+    /// with maps query, key, value, attention-output, intermediate, output; they want a higher --lr, about 1e-3. OUT is the model
+    /// with its adapters merged, OUT/adapter has them by themselves, as PEFT reads them [default: none]
+    #[arg(long, value_name = "ADAPTERS")]
+    lora: Option<LoraConfig>,
     /// Train with so many seeds, from --seed on, each into OUT/POOLING/seed-K, and say how the results lie; runs that are
     /// finished there already are not trained again
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -136,7 +146,7 @@ pub struct Train {
     /// Go on with the run in this directory, which broke off; all but --device and --json is as it was
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run_file", "model", "train", "dev", "dev_fraction",
         "LabelledColumns", "pooling", "layer_mixture", "task_embedding", "train_embeddings", "RecipeFlags", "max_length",
-        "long", "stride", "max_windows", "seeds", "precision", "out", "Controlling", "overwrite", "baselines"])]
+        "long", "stride", "max_windows", "lora", "seeds", "precision", "out", "Controlling", "overwrite", "baselines"])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     controlling: Controlling,
@@ -283,6 +293,7 @@ impl Train {
         set(&mut config.precision, &self.precision);
         set(&mut config.train_embeddings, &self.train_embeddings);
         config.max_length = self.max_length.or(config.max_length);
+        config.lora = self.lora.clone().or(config.lora);
         self.recipe.set(&mut config.recipe);
         self.controlling.set(&mut config.recipe.control);
         Ok(Some(config))
@@ -322,6 +333,7 @@ impl Train {
         config.format = self.columns.format.or(config.format);
         config.max_length = self.max_length.or(config.max_length);
         config.long = config.long.with(self.long, self.stride, self.max_windows)?;
+        config.lora = self.lora.clone().or(config.lora);
         config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
         Ok(config)
     }

@@ -3,15 +3,10 @@
 use bert_kernels::{AttentionOptions, Dropout, attention, attention_probabilities, random::Key};
 use burn::{
     module::Module,
-    nn::{Linear, LinearConfig},
     tensor::{Device, Tensor},
 };
 
-use crate::{
-    config::BertConfig,
-    dropout::Site,
-    layer::{Output, project},
-};
+use crate::{config::BertConfig, dense::Dense, dropout::Site, layer::Output, lora::LoraTarget};
 use bert_kernels::Sequences;
 
 /// Self-attention, its output projection, and the normalised residual sum.
@@ -27,11 +22,11 @@ pub struct Attention {
 #[derive(Module, Debug)]
 pub struct SelfAttention {
     /// To queries.
-    pub query: Linear,
+    pub query: Dense,
     /// To keys.
-    pub key: Linear,
+    pub key: Dense,
     /// To values.
-    pub value: Linear,
+    pub value: Dense,
     #[module(skip)]
     num_heads: usize,
     #[module(skip)]
@@ -42,12 +37,12 @@ impl Attention {
     /// An attention block whose values are not set yet.
     pub fn new(config: &BertConfig, device: &Device) -> Self {
         let size = config.hidden_size;
-        let linear = || LinearConfig::new(size, size).init(device);
+        let map = || Dense::new(size, size, device);
         Self {
             self_attention: SelfAttention {
-                query: linear(),
-                key: linear(),
-                value: linear(),
+                query: map(),
+                key: map(),
+                value: map(),
                 num_heads: config.num_attention_heads,
                 dropout: config.attention_probs_dropout_prob,
             },
@@ -68,16 +63,17 @@ impl Attention {
         dropout: Option<Key>,
     ) -> Tensor<2> {
         let SelfAttention { query, key, value, .. } = &self.self_attention;
+        let adapter = |target| dropout.map(|key| Site::Lora(layer, target).key(key));
         let context = attention(
-            project(query, rows.clone()),
-            project(key, hidden.clone()),
-            project(value, hidden),
+            query.forward(rows.clone(), adapter(LoraTarget::Query)),
+            key.forward(hidden.clone(), adapter(LoraTarget::Key)),
+            value.forward(hidden, adapter(LoraTarget::Value)),
             queries,
             keys,
             &self.options(layer, dropout),
         );
         let site = dropout.map(|key| Site::AttentionOutput(layer).key(key));
-        self.output.forward(context, rows, site)
+        self.output.forward(context, rows, adapter(LoraTarget::AttentionOutput), site)
     }
 
     /// The attention probabilities for `hidden`, without dropout.
@@ -87,8 +83,8 @@ impl Attention {
     pub fn probabilities(&self, hidden: Tensor<2>, sequences: &Sequences) -> Tensor<4> {
         let SelfAttention { query, key, .. } = &self.self_attention;
         attention_probabilities(
-            project(query, hidden.clone()),
-            project(key, hidden),
+            query.forward(hidden.clone(), None),
+            key.forward(hidden, None),
             sequences,
             sequences,
             &self.options(0, None),

@@ -8,7 +8,7 @@ use burn::{
 
 use crate::{
     config::BertConfig, embeddings::Embeddings, input::EncoderInput, layer::Layer,
-    parameters::initialise,
+    lora::LoraConfig, parameters::initialise,
 };
 
 /// BERT without a head.
@@ -63,6 +63,20 @@ impl Bert {
         };
         self.encoder.layer = numbered.map(begin).collect();
         self
+    }
+
+    /// The same encoder with adapters that are trained; all else of it is frozen, but new words, see
+    /// [`freeze_words`](Embeddings::freeze_words). Adapters start from `seed`.
+    ///
+    /// Values are those of before, to the bit, until the first step.
+    pub fn with_lora(self, config: &LoraConfig, seed: u64) -> Self {
+        let mut bert = self.freeze();
+        let new_words = bert.embeddings.new_word_embeddings.take();
+        bert.embeddings.new_word_embeddings = new_words.map(|words| words.set_require_grad(true));
+        for (index, layer) in bert.encoder.layer.iter_mut().enumerate() {
+            layer.adapt(config, index, seed);
+        }
+        bert
     }
 
     /// The last hidden states.

@@ -1,16 +1,18 @@
 //! One layer of the encoder: attention, then feed-forward, each with a normalised residual sum.
 
-use bert_kernels::{Dropout, Sequences, gelu, gelu_new, layer_norm, linear, random::Key};
+use bert_kernels::{Dropout, Sequences, gelu, gelu_new, layer_norm, random::Key};
 use burn::{
     module::Module,
-    nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig},
+    nn::{LayerNorm, LayerNormConfig},
     tensor::{Device, Tensor, activation::relu},
 };
 
 use crate::{
     attention::Attention,
     config::{BertConfig, HiddenAct},
+    dense::Dense,
     dropout::Site,
+    lora::{LoraConfig, LoraTarget},
     pooler::first_tokens,
 };
 
@@ -32,7 +34,7 @@ pub struct Layer {
 #[derive(Module, Debug)]
 pub struct Intermediate {
     /// The projection.
-    pub dense: Linear,
+    pub dense: Dense,
     #[module(skip)]
     act: HiddenAct,
 }
@@ -41,7 +43,7 @@ pub struct Intermediate {
 #[derive(Module, Debug)]
 pub struct Output {
     /// The projection to `hidden_size`.
-    pub dense: Linear,
+    pub dense: Dense,
     /// Normalisation of the residual sum.
     pub layer_norm: LayerNorm,
     #[module(skip)]
@@ -53,7 +55,7 @@ pub struct Output {
 impl Layer {
     /// A layer whose values are not set yet.
     pub fn new(config: &BertConfig, device: &Device) -> Self {
-        let dense = LinearConfig::new(config.hidden_size, config.intermediate_size).init(device);
+        let dense = Dense::new(config.hidden_size, config.intermediate_size, device);
         Self {
             attention: Attention::new(config, device),
             intermediate: Intermediate { dense, act: config.hidden_act },
@@ -102,17 +104,36 @@ impl Layer {
         dropout: Option<Key>,
     ) -> Tensor<2> {
         let rows = self.attention.forward(rows, hidden, index, dropout);
-        let wide = self.intermediate.forward(rows.clone());
+        let adapter = |target| dropout.map(|key| Site::Lora(index, target).key(key));
+        let wide = self.intermediate.forward(rows.clone(), adapter(LoraTarget::Intermediate));
         let site = dropout.map(|key| Site::FeedForwardOutput(index).key(key));
-        self.output.forward(wide, rows, site)
+        self.output.forward(wide, rows, adapter(LoraTarget::Output), site)
+    }
+
+    /// Puts adapters beside the maps that `config` names; `index` counts the layers from 0.
+    pub(crate) fn adapt(&mut self, config: &LoraConfig, index: usize, seed: u64) {
+        let Self { attention, intermediate, output } = self;
+        for target in &config.targets {
+            let map = match target {
+                LoraTarget::Query => &mut attention.self_attention.query,
+                LoraTarget::Key => &mut attention.self_attention.key,
+                LoraTarget::Value => &mut attention.self_attention.value,
+                LoraTarget::AttentionOutput => &mut attention.output.dense,
+                LoraTarget::Intermediate => &mut intermediate.dense,
+                LoraTarget::Output => &mut output.dense,
+            };
+            map.adapt(config, &format!("encoder.layer.{index}.{}", target.path()), seed);
+        }
     }
 }
 
 impl Intermediate {
+    /// `adapter` is the key of the dropout of an adapter.
+    ///
     /// # Shapes
     /// `[tokens, hidden_size]` to `[tokens, intermediate_size]`
-    pub fn forward(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let wide = project(&self.dense, hidden);
+    pub fn forward(&self, hidden: Tensor<2>, adapter: Option<Key>) -> Tensor<2> {
+        let wide = self.dense.forward(hidden, adapter);
         match self.act {
             HiddenAct::Gelu => gelu(wide),
             HiddenAct::GeluNew => gelu_new(wide),
@@ -125,31 +146,32 @@ impl Output {
     /// A projection from `width` whose values are not set yet.
     pub(crate) fn new(width: usize, config: &BertConfig, device: &Device) -> Self {
         Self {
-            dense: LinearConfig::new(width, config.hidden_size).init(device),
+            dense: Dense::new(width, config.hidden_size, device),
             layer_norm: LayerNormConfig::new(config.hidden_size).init(device),
             dropout: config.hidden_dropout_prob,
             layer_norm_eps: config.layer_norm_eps,
         }
     }
 
-    /// `site` is the key of this dropout site.
+    /// `adapter` and `site` are the keys of the dropout of an adapter and of this one's.
     ///
     /// # Shapes
     /// - `x`: `[tokens, width]`
     /// - `residual`, output: `[tokens, hidden_size]`
-    pub fn forward(&self, x: Tensor<2>, residual: Tensor<2>, site: Option<Key>) -> Tensor<2> {
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        residual: Tensor<2>,
+        adapter: Option<Key>,
+        site: Option<Key>,
+    ) -> Tensor<2> {
         normalise(
             (&self.layer_norm, self.layer_norm_eps),
-            project(&self.dense, x),
+            self.dense.forward(x, adapter),
             Some(residual),
             site.and_then(|key| Dropout::new(self.dropout, key)),
         )
     }
-}
-
-/// `x W + b` with a layer's parameters.
-pub(crate) fn project(layer: &Linear, x: Tensor<2>) -> Tensor<2> {
-    linear(x, layer.weight.val(), layer.bias.as_ref().map(|bias| bias.val()))
 }
 
 /// `LayerNorm(dropout(x) + residual)` with a norm's parameters and epsilon.

@@ -101,7 +101,8 @@ impl Path {
 
     /// Burn keeps linear weights `[in, out]`, PyTorch `[out, in]`.
     fn is_transposed(&self) -> bool {
-        matches!(self.fields.last(), Some((name, container)) if name == "weight" && container == "Struct:Linear")
+        let maps = ["Struct:Linear", "Struct:Dense"];
+        matches!(self.fields.last(), Some((name, container)) if name == "weight" && maps.contains(&container.as_str()))
     }
 
     /// The shape in a checkpoint of the parameter of this shape.

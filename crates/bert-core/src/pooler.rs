@@ -6,9 +6,9 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 
-use bert_kernels::Sequences;
+use bert_kernels::{Sequences, linear};
 
-use crate::{config::BertConfig, layer::project};
+use crate::config::BertConfig;
 
 /// `tanh(W h + b)` of the first token of each sequence, [CLS].
 #[derive(Module, Debug)]
@@ -27,7 +27,8 @@ impl Pooler {
     /// # Shapes
     /// `[tokens, hidden_size]` to `[sequences, hidden_size]`
     pub fn forward(&self, hidden: Tensor<2>, sequences: &Sequences) -> Tensor<2> {
-        project(&self.dense, first_tokens(hidden, sequences)).tanh()
+        let bias = self.dense.bias.as_ref().map(|bias| bias.val());
+        linear(first_tokens(hidden, sequences), self.dense.weight.val(), bias).tanh()
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod embedding;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
+pub(crate) mod low_rank;
 // The reason for unsafe code: tensors over memory that is not the allocator's.
 #[allow(unsafe_code)]
 mod memory;

@@ -13,6 +13,7 @@ pub(crate) mod embedding;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 pub(crate) mod linear;
+pub(crate) mod low_rank;
 pub(crate) mod matrix;
 pub(crate) mod mixture;
 pub(crate) mod optimizer;
@@ -27,7 +28,7 @@ mod tests {
         attention::Plan,
         gelu,
         layer_norm::{self, Sum},
-        mixture,
+        low_rank, mixture,
         pooling::{self, Pass},
         simd::tests::{NARROW, PORTABLE},
     };
@@ -90,6 +91,9 @@ mod tests {
         mixture::forward(true, 0.7, &q, &mut mixed[0]);
         let grad_factor = mixture::backward(0.7, &q, &k, &mut mixed[1]);
         mixed.push(vec![grad_factor]);
+        let mut sum = v.clone();
+        low_rank::add_product(&q[..tokens * 3], &k[..3 * width], 3, &mut sum);
+        mixed.push(sum);
         [attended.to_vec(), normed.to_vec(), activated.to_vec(), pooled, mixed].concat()
     }
 

@@ -1,7 +1,8 @@
 //! Times one job of ours by itself; `cargo xtask bench` runs it beside PyTorch's and compares.
 //!
 //! `jobs step|infer --shape tiny|minilm|base --batch 32 --seq 128 [--lengths equal|mixed] [--device DEVICE]
-//! [--precision float32|bfloat16] [--pooling POOLING] [--micro-batch ROWS] [--frozen LAYERS]`
+//! [--precision float32|bfloat16] [--pooling POOLING] [--micro-batch ROWS] [--frozen LAYERS]
+//! [--lora ADAPTERS]`
 //!
 //! Prints one line of JSON. Step and model are the library's own, on random ids.
 
@@ -15,7 +16,9 @@ use std::{
     time::Instant,
 };
 
-use bert_core::{Bert, BertConfig, Documents, EncoderInput, initialise, pass_key};
+use bert_core::{
+    Bert, BertConfig, Documents, EncoderInput, LoraConfig, ParseLoraError, initialise, pass_key,
+};
 use bert_heads::{CrossEntropy, PoolingKind, SequenceClassifier, SequenceClassifierConfig};
 use bert_kernels::{
     Precision, Sequences, on_workers,
@@ -90,14 +93,19 @@ fn run() -> Result<(), Failure> {
     set_precision(precision.map_err(|error| Failure::Usage(error.to_string()))?);
     let pooling = value("--pooling").map_or(Ok(PoolingKind::default()), str::parse);
     let pooling = pooling.map_err(|error| Failure::Usage(error.to_string()))?;
+    let lora: Option<LoraConfig> = value("--lora")
+        .map(str::parse)
+        .transpose()
+        .map_err(|error: ParseLoraError| Failure::Usage(error.to_string()))?;
     let mut times = match job {
-        "step" => train(
-            &config,
-            pooling,
-            &lengths,
-            [number("--micro-batch", batch), number("--frozen", 0)],
-            &device,
-        ),
+        "step" => {
+            let mut model = model(&config, pooling, &device.clone().autodiff());
+            if let Some(lora) = &lora {
+                model.bert = model.bert.with_lora(lora, 0);
+            }
+            let parts = [number("--micro-batch", batch), number("--frozen", 0)];
+            train(model, &config, &lengths, parts, &device)
+        }
         "infer" => infer(&config, pooling, &lengths, &device),
         other => return Err(Failure::Usage(format!("{other}: expected step or infer"))),
     };
@@ -174,14 +182,14 @@ fn input(config: &BertConfig, lengths: &[usize], device: &Device) -> EncoderInpu
 
 /// Milliseconds of each step, in parts of so many rows, with the embeddings and so many layers frozen where there are: forward, backward, clipping by the global norm, AdamW.
 fn train(
+    model: SequenceClassifier,
     config: &BertConfig,
-    pooling: PoolingKind,
     lengths: &[usize],
     [rows, frozen]: [usize; 2],
     device: &Device,
 ) -> Vec<f64> {
     let device = device.clone().autodiff();
-    let mut model = model(config, pooling, &device).train();
+    let mut model = model.train();
     if frozen > 0 {
         model.bert.embeddings = model.bert.embeddings.freeze();
         for layer in model.bert.encoder.layer.iter_mut().take(frozen) {

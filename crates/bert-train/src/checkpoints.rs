@@ -1,7 +1,7 @@
 //! The checkpoints of a run, `OUT/checkpoints/step-N`: each appears whole or not at all, and is used only where every byte is
 //! as it was written.
 //!
-//! `weights.safetensors` has every parameter by the path of its field, `optimizer.safetensors` the two moments of each that has
+//! `weights.safetensors` has every parameter that is trained by the path of its field, `optimizer.safetensors` the two moments of each that has
 //! taken a step (`PATH.moment_1`, `PATH.moment_2`), `average.safetensors` the average of the weights where it is kept, `best.safetensors` the parameters of the best model so far, `state.json` all
 //! else, and `SHA256SUMS` what `sha256sum -c` checks. Names stand for parameters: Burn's own ids are new in every process.
 

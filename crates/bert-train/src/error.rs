@@ -847,6 +847,24 @@ pub enum Error {
         /// The width of the word embeddings.
         hidden_size: usize,
     },
+    /// An adapter's matrices are wider than the hidden states.
+    #[error(
+        "lora has rank {rank}, but the model's hidden_size is {hidden_size}: choose a lower rank"
+    )]
+    LoraRank {
+        /// The rank.
+        rank: usize,
+        /// The width of the hidden states.
+        hidden_size: usize,
+    },
+    /// Layers that would be kept at random values.
+    #[error(
+        "lora keeps the encoder as it is, and reinit-layers has {layers} of its layers begin anew at random: leave one of them out"
+    )]
+    LoraAnew {
+        /// The layers that begin anew.
+        layers: usize,
+    },
     /// New words are to be trained where there are none.
     #[error(
         "{path} has no new words to train: add some with `bert vocab extend`, or train all or none of the word embeddings"
@@ -1342,6 +1360,8 @@ impl Error {
             | Self::Precision { .. }
             | Self::PoolingMissing { .. }
             | Self::TaskEmbeddingRank { .. }
+            | Self::LoraRank { .. }
+            | Self::LoraAnew { .. }
             | Self::NoNewWords { .. }
             | Self::WordsFile { .. }
             | Self::NoWords { .. }

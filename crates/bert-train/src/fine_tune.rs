@@ -1,6 +1,9 @@
 //! The training loop.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use bert_core::pass_key;
 use bert_kernels::on_workers;
@@ -24,7 +27,7 @@ use crate::{
     sampler::{Batch, Sampler},
     step::{Step, train_step},
     trainable::Trainable,
-    training_state::{Evaluations, Saved, Snapshot, TrainingState, weights_of},
+    training_state::{Evaluations, Saved, Snapshot, TrainingState, trained_paths, weights_of},
     weight_average::WeightAverage,
 };
 
@@ -96,6 +99,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
     let plain = device.clone().inner();
     let device = plain.clone().autodiff();
     let mut model = model.train();
+    let trained = trained_paths(&model);
     let mut optimizer = Optimizer::new(recipe);
     let layers = model.encoder().encoder.layer.len();
     let mut freezer = Freezer::new(&model);
@@ -128,9 +132,9 @@ pub(crate) fn fine_tune_from<M: Trainable>(
     model = freezer.set(model, recipe.layers.frozen(layers, steps.saturating_sub(1), epochs));
     if let Some(saved) = saved {
         if let Some(decay) = decay {
-            average = Some(WeightAverage::new(decay, saved.average(model.valid())?));
+            average = Some(WeightAverage::new(decay, saved.average(model.valid(), &trained)?));
         }
-        (model, best) = saved.restore(model, &mut optimizer)?;
+        (model, best) = saved.restore(model, &trained, &mut optimizer)?;
         if !saved.state.fits(&state) {
             return Err(Error::CheckpointTasks { path: saved.path });
         }
@@ -293,7 +297,15 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             let is_due = !is_last && control.checkpoint_every.is_due(steps, time, false);
             if is_due || is_interrupted && control.checkpoint_every != Every::Never {
                 state.mixer = mixer.state.clone();
-                keep(&state, &model, average.as_ref(), best.as_ref(), &optimizer, observer)?;
+                keep(
+                    &state,
+                    &trained,
+                    &model,
+                    average.as_ref(),
+                    best.as_ref(),
+                    &optimizer,
+                    observer,
+                )?;
                 (kept_step, kept_at) = (state.step, Instant::now());
             }
             if is_interrupted {
@@ -324,7 +336,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         let is_due = control.checkpoint_every.is_due(steps, time, true);
         if is_due || rests && control.checkpoint_every != Every::Never {
             state.mixer = mixer.state.clone();
-            keep(&state, &model, average.as_ref(), best.as_ref(), &optimizer, observer)?;
+            keep(&state, &trained, &model, average.as_ref(), best.as_ref(), &optimizer, observer)?;
             (kept_step, kept_at) = (state.step, Instant::now());
         }
         if rests {
@@ -374,18 +386,19 @@ fn does_rest(state: &TrainingState, observer: &mut dyn Observer) -> Result<bool>
 /// Hands a checkpoint to the observer.
 fn keep<M: Trainable>(
     state: &TrainingState,
+    trained: &BTreeSet<String>,
     model: &M,
     average: Option<&WeightAverage<M>>,
     best: Option<&M>,
     optimizer: &Optimizer,
     observer: &mut dyn Observer,
 ) -> Result<()> {
-    let averaged = average.map(|average| || weights_of(average.model()));
+    let averaged = average.map(|average| || weights_of(average.model(), trained));
     observer.checkpoint(&Snapshot {
         state,
-        weights: &|| weights_of(model),
+        weights: &|| weights_of(model, trained),
         average: averaged.as_ref().map(|averaged| averaged as &dyn Fn() -> _),
-        best: &|| best.map(weights_of).unwrap_or_default(),
+        best: &|| best.map(|best| weights_of(best, trained)).unwrap_or_default(),
         optimizer: &|| optimizer.moments(),
     })
 }

@@ -1,6 +1,7 @@
 //! Data sets, batching, the fine-tuning recipe, metrics and run directories.
 
 mod about;
+mod adapter;
 mod agreement;
 mod answers;
 mod balance;

@@ -97,6 +97,7 @@ mod tests {
         mixing::{Mixing, TaskMixing},
         part_loss::Part,
         trainable::Pass,
+        training_state::{trained_paths, weights_of},
     };
 
     const WORDS: usize = 53;
@@ -320,15 +321,16 @@ mod tests {
     fn gradient_descent_takes_the_same_way() {
         let device = Device::flex().autodiff();
         let data = DataSet { encodings: encodings(32), labels: labels(32), states: None };
+        let weights = |model: &SequenceClassifier| weights_of(model, &trained_paths(model));
         let trained = |most: usize| {
             let mut model = classifier(&device).train();
             for _ in 0..20 {
                 let (_, gradients) = gradient(&model, &data, 32, most, &device);
                 model = model.map(&mut Descend(&gradients));
             }
-            crate::training_state::weights_of(&model)
+            weights(&model)
         };
-        let (start, whole) = (crate::training_state::weights_of(&classifier(&device)), trained(32));
+        let (start, whole) = (weights(&classifier(&device).train()), trained(32));
         assert_ne!(start, whole);
         for most in [8, 5] {
             for (one, other) in whole.iter().zip(trained(most)) {

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bert_core::LoraConfig;
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct MultiTaskConfig {
     /// The most tokens of a text; without it, the smaller of 512 and what the model has positions for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_length: Option<usize>,
+    /// The adapters that are trained in place of the encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// How affine maps multiply.
     #[serde(default)]
     pub precision: Precision,
@@ -111,10 +115,11 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// The keys of a run file of several tasks, at the top level, beside those of the recipe.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "model",
     "train_embeddings",
     "max_length",
+    "lora",
     "precision",
     "baselines",
     "sampling",

@@ -11,6 +11,7 @@ use burn::tensor::Device;
 
 use crate::{
     about::About,
+    adapter::{Adapter, say_trained},
     baselines::{Baselines, TaskComparison},
     checkpoints::Checkpoints,
     error::{Error, Result},
@@ -77,6 +78,7 @@ pub(crate) fn run_tasks_from(
     recipe.check_balance(&tasker.config)?;
     let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
     recipe.regularisation.check_model(&tasker.config, &config.model, false)?;
+    let tasker = tasker.with_lora(config.lora.as_ref(), &recipe)?;
     let dev = TaskDev { sets: data.dev.clone(), tasks: tasker.measured_tasks() };
     let baselines = Baseline::all(config, &tasker, device, observer)?;
 
@@ -95,7 +97,13 @@ pub(crate) fn run_tasks_from(
     let (steps, command) = (saved.as_ref().map(|saved| saved.state.step), observer.command());
     let about = (&tasker.model, &data.train);
     About::write(out, steps, command, device, about, &recipe)?;
+    let adapter = |lora| Adapter::new(lora, &config.model, config.train_embeddings);
+    let adapter = config.lora.as_ref().map(adapter);
+    if adapter.is_some() {
+        say_trained(&tasker.model, observer);
+    }
     let mut recorder = Recorder::new(out, record, names, checkpoints, observer)
+        .with_adapter(adapter)
         .with_events(recipe.control.tensorboard)?;
     let rows = (&data.train, &dev);
     let tuned = fine_tune_from(saved, tasker.model.clone(), rows, &recipe, device, &mut recorder);
@@ -240,6 +248,7 @@ fn train_alone(
         MultiTasker::from_checkpoint(&config.model, data.settings, recipe.seed, device)?;
     let tasker = tasker.reinitialise(&recipe, &config.model)?;
     let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
+    let tasker = tasker.with_lora(config.lora.as_ref(), &recipe)?;
     let dev = TaskDev { sets: data.dev, tasks: tasker.measured_tasks() };
     observer.notice(&format!("training {} alone", dev.tasks[0].name));
     let tuned = fine_tune(tasker.model, &data.train, &dev, &recipe, device, &mut Steps(observer))?;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    adapter::Adapter,
     agreement::Agreement,
     check::Check,
     checkpoints::Checkpoints,
@@ -28,6 +29,7 @@ pub(crate) struct Recorder<'a> {
     /// The tasks by head, where there are several.
     tasks: Vec<String>,
     checkpoints: Checkpoints,
+    adapter: Option<Adapter>,
     /// Where TensorBoard is to read the run.
     events: Option<EventFile>,
     observer: &'a mut dyn Observer,
@@ -49,7 +51,19 @@ impl<'a> Recorder<'a> {
         checkpoints: Checkpoints,
         observer: &'a mut dyn Observer,
     ) -> Self {
-        Self { out, record, tasks, checkpoints, events: None, observer }
+        Self { out, record, tasks, checkpoints, adapter: None, events: None, observer }
+    }
+
+    /// The same recorder, which writes adapters beside the model.
+    pub(crate) fn with_adapter(self, adapter: Option<Adapter>) -> Self {
+        Self { adapter, ..self }
+    }
+
+    fn save_model(&self, parameters: Vec<NamedTensor>) -> Result<()> {
+        match &self.adapter {
+            Some(adapter) => adapter.save(self.out, parameters),
+            None => save_parameters(self.out, &parameters),
+        }
     }
 
     /// The same, which also writes a file of events where that is wanted.
@@ -152,7 +166,7 @@ impl Observer for Recorder<'_> {
             ));
         }
         if report.best {
-            save_parameters(self.out, &parameters())?;
+            self.save_model(parameters())?;
         }
         self.write()?;
         self.observer.epoch(report, parameters)?;
@@ -164,7 +178,7 @@ impl Observer for Recorder<'_> {
 
     fn resume(&mut self, best: &dyn Fn() -> Vec<NamedTensor>) -> Result<()> {
         // What is there may be of an epoch after the checkpoint.
-        save_parameters(self.out, &best())?;
+        self.save_model(best())?;
         self.observer.resume(best)
     }
 

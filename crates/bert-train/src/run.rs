@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     about::{ABOUT_FILE, About},
+    adapter::{ADAPTER_FILES, Adapter, say_trained},
     answers::{answers_on_sentences, answers_on_texts},
     baselines::TaskComparison,
     checkpoints::{Checkpoints, PARTIAL, clear_checkpoints},
@@ -152,6 +153,7 @@ impl Run<'_> {
         config.recipe.layers.check_words(config.words.train_embeddings)?;
         let classifier = classifier.train_embeddings(config.words.train_embeddings, model)?;
         config.recipe.regularisation.check_model(&classifier.config, model, is_frozen)?;
+        let classifier = classifier.with_lora(config.lora.as_ref(), &config.recipe)?;
         let max_length = classifier.settings.max_length;
         let count = classifier.labels.names().len();
         // Its names alone are asked for, before anything is written.
@@ -209,6 +211,7 @@ impl Run<'_> {
         config.recipe.layers.check_states("tokens with tags", &tagger.config)?;
         let tagger = tagger.train_embeddings(config.words.train_embeddings, model)?;
         config.recipe.regularisation.check_model(&tagger.config, model, false)?;
+        let tagger = tagger.with_lora(config.lora.as_ref(), &config.recipe)?;
         let max_length = tagger.settings.max_length;
         let (train, cut) = tagger.data_set(&config.train, &rows.train, max_length)?;
         let (dev, cut_dev) = tagger.tagged_set(self.dev_path(), &rows.dev, max_length)?;
@@ -254,7 +257,13 @@ impl Run<'_> {
         let steps = saved.as_ref().map(|saved| saved.state.step);
         let command = observer.command();
         About::write(out, steps, command, device, (&model, train), &config.recipe)?;
+        let words = config.words.train_embeddings;
+        let adapter = config.lora.as_ref().map(|lora| Adapter::new(lora, &config.model, words));
+        if adapter.is_some() {
+            say_trained(&model, observer);
+        }
         let mut recorder = Recorder::new(out, record, vec![], checkpoints, observer)
+            .with_adapter(adapter)
             .with_events(config.recipe.control.tensorboard)?;
         let data = (train, dev);
         let tuned = fine_tune_from(saved, model, data, &config.recipe, device, &mut recorder);
@@ -419,6 +428,7 @@ pub(crate) fn begin_out(out: &Path, run_file: &str) -> Result<()> {
     };
     fs::create_dir_all(out).map_err(unusable)?;
     remove(REPORT_FILE)?;
+    ADAPTER_FILES.into_iter().try_for_each(remove)?;
     clear_checkpoints(out).map_err(unusable)?;
     clear_events(out).map_err(unusable)?;
     write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;

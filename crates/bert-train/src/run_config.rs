@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bert_core::LoraConfig;
 use bert_heads::PoolingKind;
 use bert_kernels::Precision;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,9 @@ pub struct RunConfig {
     /// What is read of a text that is longer.
     #[serde(flatten)]
     pub long: Long,
+    /// The adapters that are trained in place of the encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
     /// How affine maps multiply.
     #[serde(default)]
     pub precision: Precision,
@@ -61,7 +65,7 @@ pub struct RunConfig {
 }
 
 /// The keys of a run file, at the top level, beside those of the recipe.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "model",
     "train",
     "dev",
@@ -80,6 +84,7 @@ const KEYS: [&str; 22] = [
     "long",
     "stride",
     "max_windows",
+    "lora",
     "precision",
     "patience",
     "min_delta",
@@ -101,6 +106,7 @@ impl RunConfig {
             words: WordConfig::default(),
             max_length: None,
             long: Long::default(),
+            lora: None,
             precision: Precision::default(),
             recipe: Recipe::default(),
         }
@@ -142,6 +148,9 @@ impl RunConfig {
         }
         if self.words.train_embeddings == TrainEmbeddings::New {
             return Err(Error::FrozenInput { key: "train-embeddings = \"new\"" });
+        }
+        if self.lora.is_some() {
+            return Err(Error::FrozenInput { key: "lora" });
         }
         Ok(())
     }

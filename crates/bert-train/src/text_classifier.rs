@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use bert_core::{Bert, BertConfig, Encoding, Tokenizer, initialise};
+use bert_core::{Bert, BertConfig, Encoding, LoraConfig, Tokenizer, initialise};
 use bert_heads::{PoolingKind, SequenceClassifier};
 use burn::{module::Module, tensor::Device};
 
 use crate::{
+    adapter::check_lora,
     data_set::DataSet,
     encode::encode_long,
     error::Result,
@@ -145,6 +146,19 @@ impl TextClassifier {
     pub fn train_embeddings(mut self, train: TrainEmbeddings, dir: &Path) -> Result<Self> {
         if let Some(frozen) = train.frozen_words(&self.config, dir)? {
             self.model.bert.embeddings = self.model.bert.embeddings.freeze_words(frozen);
+        }
+        Ok(self)
+    }
+
+    /// Puts adapters, drawn from the recipe's seed, beside the encoder's maps, where there is a `lora`, and freezes all else of the
+    /// encoder but new words.
+    ///
+    /// # Errors
+    /// [`Error::LoraRank`](crate::Error::LoraRank) when they are wider than the hidden states; for a recipe whose layers begin anew.
+    pub fn with_lora(mut self, lora: Option<&LoraConfig>, recipe: &Recipe) -> Result<Self> {
+        if let Some(lora) = lora {
+            check_lora(lora, &self.config, recipe)?;
+            self.model.bert = self.model.bert.with_lora(lora, recipe.seed);
         }
         Ok(self)
     }

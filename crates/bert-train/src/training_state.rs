@@ -1,7 +1,7 @@
 //! All that a run needs to go on where it stands: every random draw is a pure function of the seed and these numbers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -158,7 +158,7 @@ impl TrainingState {
 /// A run between two steps, as a checkpoint holds it; tensors are made when they are asked for.
 pub struct Snapshot<'a> {
     pub(crate) state: &'a TrainingState,
-    /// Every parameter by its path, as it lies in memory.
+    /// Every parameter that is trained by its path, as it lies in memory.
     pub(crate) weights: &'a dyn Fn() -> Vec<NamedTensor>,
     /// Their average, where it is kept.
     pub(crate) average: Option<&'a dyn Fn() -> Vec<NamedTensor>>,
@@ -206,7 +206,7 @@ pub(crate) struct Saved {
 }
 
 impl Saved {
-    /// Gives `model` its weights and `optimizer` its state; also the best model so far, in evaluation.
+    /// Gives `model` the weights that are `trained` and `optimizer` its state; also the best model so far, in evaluation.
     ///
     /// # Errors
     /// [`Error::CheckpointParameter`] for a parameter of the model that the checkpoint lacks or has in another shape, and for
@@ -214,13 +214,14 @@ impl Saved {
     pub(crate) fn restore<M: Trainable>(
         &self,
         model: M,
+        trained: &BTreeSet<String>,
         optimizer: &mut Optimizer,
     ) -> Result<(M, Option<M>)> {
         let best = match &self.best {
-            Some(path) => Some(self.set_weights(model.valid(), path)?),
+            Some(path) => Some(self.set_weights(model.valid(), trained, path)?),
             None => None,
         };
-        let model = self.set_weights(model, &self.weights)?;
+        let model = self.set_weights(model, trained, &self.weights)?;
         let moments = self.moments()?;
         let model = optimizer
             .restore(model, &moments)
@@ -241,18 +242,23 @@ impl Saved {
     ///
     /// # Errors
     /// [`Error::CheckpointParameter`] where there is none, or a parameter of the model is missing or has another shape.
-    pub(crate) fn average<M: Module>(&self, model: M) -> Result<M> {
+    pub(crate) fn average<M: Module>(&self, model: M, trained: &BTreeSet<String>) -> Result<M> {
         match &self.average {
-            Some(path) => self.set_weights(model, path),
+            Some(path) => self.set_weights(model, trained, path),
             None => Err(self.refuse("average.safetensors", "the file is missing")),
         }
     }
 
-    fn set_weights<M: Module>(&self, model: M, path: &PathBuf) -> Result<M> {
+    fn set_weights<M: Module>(
+        &self,
+        model: M,
+        trained: &BTreeSet<String>,
+        path: &PathBuf,
+    ) -> Result<M> {
         let bytes = read(path)?;
         let tensors = self.open(path, &bytes)?;
-        let mut setter =
-            Setter { path: vec![], values: |name: &str| values(&tensors, name), failure: None };
+        let values = |name: &str| values(&tensors, name);
+        let mut setter = Setter { path: vec![], trained, values, failure: None };
         let model = model.map(&mut setter);
         match setter.failure {
             Some((name, reason)) => Err(self.refuse(&name, reason)),
@@ -304,13 +310,13 @@ fn values(tensors: &SafeTensors, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
     Some((tensor.shape().to_vec(), floats.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
 }
 
-/// Every parameter of a module by its path, as it lies in memory.
-pub(crate) fn weights_of<M: Module>(module: &M) -> Vec<NamedTensor> {
-    struct Collector {
+/// The paths of the parameters that are trained; all others are what they were at the start.
+pub(crate) fn trained_paths<M: Module>(module: &M) -> BTreeSet<String> {
+    struct Trained {
         path: Vec<String>,
-        tensors: Vec<NamedTensor>,
+        paths: BTreeSet<String>,
     }
-    impl ModuleVisitor for Collector {
+    impl ModuleVisitor for Trained {
         fn enter_module(&mut self, name: &str, _container_type: &str) {
             self.path.push(name.to_owned());
         }
@@ -320,25 +326,56 @@ pub(crate) fn weights_of<M: Module>(module: &M) -> Vec<NamedTensor> {
         }
 
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let values = param.val().into_data().iter::<f32>().collect();
-            let shape = param.shape().to_vec();
-            self.tensors.push(NamedTensor { name: self.path.join("."), shape, values });
+            if param.is_require_grad() {
+                self.paths.insert(self.path.join("."));
+            }
         }
     }
-    let mut collector = Collector { path: vec![], tensors: vec![] };
+    let mut trained = Trained { path: vec![], paths: BTreeSet::new() };
+    module.visit(&mut trained);
+    trained.paths
+}
+
+/// The parameters of a module that are `trained` by their paths, as they lie in memory.
+pub(crate) fn weights_of<M: Module>(module: &M, trained: &BTreeSet<String>) -> Vec<NamedTensor> {
+    struct Collector<'a> {
+        path: Vec<String>,
+        trained: &'a BTreeSet<String>,
+        tensors: Vec<NamedTensor>,
+    }
+    impl ModuleVisitor for Collector<'_> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let name = self.path.join(".");
+            if self.trained.contains(&name) {
+                let values = param.val().into_data().iter::<f32>().collect();
+                let shape = param.shape().to_vec();
+                self.tensors.push(NamedTensor { name, shape, values });
+            }
+        }
+    }
+    let mut collector = Collector { path: vec![], trained, tensors: vec![] };
     module.visit(&mut collector);
     collector.tensors
 }
 
-/// Sets every parameter, which stays trainable or frozen as it is.
-struct Setter<F> {
+/// Sets every parameter that is trained.
+struct Setter<'a, F> {
     path: Vec<String>,
+    trained: &'a BTreeSet<String>,
     values: F,
     /// The first parameter that could not be set, and why.
     failure: Option<(String, String)>,
 }
 
-impl<F: Fn(&str) -> Option<(Vec<usize>, Vec<f32>)>> ModuleMapper for Setter<F> {
+impl<F: Fn(&str) -> Option<(Vec<usize>, Vec<f32>)>> ModuleMapper for Setter<'_, F> {
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_owned());
     }
@@ -349,6 +386,9 @@ impl<F: Fn(&str) -> Option<(Vec<usize>, Vec<f32>)>> ModuleMapper for Setter<F> {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let (name, expected) = (self.path.join("."), param.lazy_shape().to_vec());
+        if !self.trained.contains(&name) {
+            return param;
+        }
         let reason = match (self.values)(&name) {
             Some((shape, values)) if shape == expected => {
                 return param.map(|old| {

@@ -1,12 +1,13 @@
 //! Where a gradient of zero is right.
 
 /// A part of a parameter's path, and why its gradient may be zero.
-const DECLARED: [(&str, &str); 7] = [
+const DECLARED: [(&str, &str); 8] = [
     ("self_attention.key.bias", "softmax over the keys does not see what they all share"),
     ("pooling.Adaptive.linear.bias", "softmax over the tokens does not see what they all share"),
     ("pooling.Attention.linear.", "behind it stands a vector that starts at 0"),
     ("pooling.MultiHead.linear.", "behind it stand queries that start at 0"),
     ("task_embedding.LowRank.a.", "behind it stands a matrix that starts at 0"),
+    (".lora.a.", "behind it stands a matrix that starts at 0"),
     ("new_word_embeddings", "no text of the batch need have a new word"),
     (".classifier.bias", "softmax over the tokens of a text does not see what they all share"),
 ];
@@ -27,6 +28,7 @@ mod tests {
             "bert.encoder.layer.11.attention.self_attention.key.bias",
             "tasks.2.pooling.Adaptive.linear.bias",
             "task_embedding.LowRank.a.weight",
+            "bert.encoder.layer.11.attention.self_attention.value.lora.a.weight",
             "bert.embeddings.new_word_embeddings",
             "tasks.0.classifier.bias",
         ] {
@@ -38,6 +40,7 @@ mod tests {
             "pooling.Adaptive.linear.weight",
             "pooling.Attention.vector",
             "task_embedding.LowRank.b.weight",
+            "bert.encoder.layer.11.attention.self_attention.value.lora.b.weight",
             "bert.embeddings.word_embeddings.weight",
             "classifier.bias",
         ] {

@@ -396,6 +396,22 @@ fn runs_that_cannot_be_compared() {
 }
 
 #[test]
+fn adapters_that_make_no_sense() {
+    let desk = Desk::new();
+    for (lora, message) in [
+        ("rank=0", "rank must be a whole number from 1"),
+        ("rank=8,targets=query+values", "unknown target \"values\": expected query, key, value"),
+        ("rank=8,alpha=-1", "alpha must be a number above 0"),
+    ] {
+        let output = desk.train(&["--lora", lora]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    }
+    assert_refused(&desk.train(&["--lora", "rank=33"]), 2, &["rank 33", "hidden_size is 32"]);
+    assert!(!desk.path("run").exists());
+}
+
+#[test]
 fn weights_that_cannot_be_shown() {
     let desk = Desk::new();
     let classifier = reference().join("tiny-bert-seqcls");

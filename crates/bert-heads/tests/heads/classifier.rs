@@ -16,7 +16,7 @@ use crate::reference::{
 };
 
 /// Hugging Face's classifier of the reference.
-fn classifier(device: &Device) -> SequenceClassifier {
+pub fn classifier(device: &Device) -> SequenceClassifier {
     let folder = folder().join("tiny-bert-seqcls");
     let config = BertConfig::load(&folder).unwrap();
     let checkpoint = Checkpoint::open(&folder).unwrap();

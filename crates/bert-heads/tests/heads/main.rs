@@ -4,6 +4,7 @@
 
 mod classifier;
 mod cross_entropy;
+mod lora;
 mod losses;
 mod multi_head_pooling;
 mod multi_task;

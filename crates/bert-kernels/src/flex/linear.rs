@@ -52,11 +52,13 @@ impl<C: CheckpointStrategy> Linear for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let nodes = [x.node(), weight.node(), bias.node()];
         let prepared = LinearBackward.prepare::<C>(nodes).compute_bound().stateful();
+        // The gradient of x needs no x: where the weight is frozen, nobody does.
+        let is_frozen = !weight.is_tracked();
         let (x, weight) = (contiguous(x.into_primitive()), contiguous(weight.into_primitive()));
         let bias = bias.into_option().map(|bias| contiguous(bias.into_primitive()));
         let out = forward(&x, &weight, bias.as_ref());
         match prepared {
-            OpsKind::Tracked(prepared) => prepared.finish((x, weight), out),
+            OpsKind::Tracked(prepared) => prepared.finish(((!is_frozen).then_some(x), weight), out),
             OpsKind::UnTracked(prepared) => prepared.finish(out),
         }
     }
@@ -85,23 +87,24 @@ fn forward(x: &FlexTensor, weight: &FlexTensor, bias: Option<&FlexTensor>) -> Fl
 struct LinearBackward;
 
 impl Backward<Flex, 3> for LinearBackward {
-    type State = (FlexTensor, FlexTensor);
+    /// x where the weight learns, and the weight.
+    type State = (Option<FlexTensor>, FlexTensor);
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let grad = contiguous(grads.consume::<Flex>(&ops.node));
         let ([node_x, node_weight, node_bias], (x, weight)) = (ops.parents, ops.state);
-        let (precision, extents @ [rows, from, to]) = (Precision::current(), extents(&x, &weight));
+        let ([rows, _], [from, to]) = (grad.shape().dims(), weight.shape().dims());
+        let (precision, extents) = (Precision::current(), [rows, from, to]);
         if let Some(node) = node_bias {
             let bias = output([to], |out| linear::backward_bias(slice(&grad), out));
             grads.register::<Flex>(node.id, bias);
         }
-        if let Some(node) = node_weight {
+        if let (Some(node), Some(x)) = (node_weight, x) {
             let weight = output([from, to], |out| {
                 linear::backward_weight(precision, slice(&x), slice(&grad), extents, out)
             });
             grads.register::<Flex>(node.id, weight);
         }
-        drop(x);
         if let Some(node) = node_x {
             let mut transposed = output([to, from], |_| {});
             let x = output([rows, from], |out| {

@@ -2,7 +2,7 @@
 
 use bert_kernels::{
     AttentionOptions, Rotary, Sequences, attention, attention_probabilities, dropout, embedding,
-    gelu, gelu_new, layer_norm, linear, mixture, softmax_over_tokens, softmax_pooling,
+    gelu, gelu_new, layer_norm, linear, low_rank, mixture, softmax_over_tokens, softmax_pooling,
 };
 use burn::tensor::{Int, Tensor};
 
@@ -18,6 +18,19 @@ fn linear_by_hand() {
         let y = values(linear(x.clone(), weight.clone(), Some(bias)));
         assert_eq!(y, [15.0, 27.5, 8.0, 33.0]);
         assert_eq!(values(linear(x, weight, None)), [5.0, 7.5, -2.0, 13.0]);
+    }
+}
+
+#[test]
+fn low_rank_by_hand() {
+    for device in devices() {
+        let tensor = |rows: [[f32; 2]; 2]| Tensor::<2>::from_floats(rows, &device);
+        let [y, x] = [[[1.0, 2.0], [3.0, 4.0]], [[1.0, -1.0], [2.0, 0.5]]].map(tensor);
+        let a = Tensor::<2>::from_floats([[3.0], [1.0]], &device);
+        let b = Tensor::<2>::from_floats([[10.0, 100.0]], &device);
+        // x a = 3 - 1, 6 + 0.5; half of it
+        let got = values(low_rank(y, x, a, b, 0.5, None));
+        assert_eq!(got, [11.0, 102.0, 35.5, 329.0]);
     }
 }
 

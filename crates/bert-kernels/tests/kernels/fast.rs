@@ -1,8 +1,8 @@
 //! The fast versions against the definitions: values, gradients, dropout bits, and independence of thread counts.
 
 use bert_kernels::{
-    AttentionOptions, Sequences, attention, dropout, embedding, gelu, layer_norm, linear, mixture,
-    softmax_pooling,
+    AttentionOptions, Sequences, attention, dropout, embedding, gelu, layer_norm, linear, low_rank,
+    mixture, softmax_pooling,
 };
 use burn::tensor::{Int, Tensor};
 use proptest::prelude::*;
@@ -60,6 +60,47 @@ fn linear_in_bfloat16_agrees() {
             let distance = distance(half, full);
             assert!(distance < 5e-3, "{distance}");
         }
+    }
+}
+
+#[test]
+fn low_rank_agrees() {
+    // The second is larger than a block of rows.
+    for [rows, from, rank, to] in [[25, 22, 3, 37], [131, 37, 5, 150], [1, 22, 1, 3]] {
+        let inputs = [rows * to, rows * from, from * rank, rank * to]
+            .map(|length| normal(length as u64, length));
+        for drop in [None, dropout_of(0.3, 2)] {
+            assert_versions_agree("low_rank", &inputs, &|x| {
+                let [y, input] = [reshape(&x[0], [rows, to]), reshape(&x[1], [rows, from])];
+                let [a, b] = [reshape(&x[2], [from, rank]), reshape(&x[3], [rank, to])];
+                low_rank(y, input, a, b, 1.5, drop)
+            });
+        }
+    }
+}
+
+/// A frozen weight changes no other gradient, and neither x nor a view of it is kept for its sake.
+#[test]
+fn linear_of_a_frozen_weight_agrees() {
+    let [rows, from, to] = [131, 37, 150];
+    let inputs = [normal(1, rows * from), normal(2, from * to), normal(3, to)];
+    for device in crate::devices() {
+        let _switch = crate::switch(true);
+        let run = |freeze: bool| {
+            crate::outcome(device.clone(), &inputs, &|x| {
+                let weight = if freeze { x[1].clone().detach() } else { x[1].clone() };
+                linear(
+                    reshape(&x[0], [rows, from]),
+                    reshape(&weight, [from, to]),
+                    Some(x[2].clone()),
+                )
+            })
+        };
+        let (frozen, trained) = (run(true), run(false));
+        assert_eq!(frozen.output, trained.output);
+        assert_eq!(frozen.gradients[0], trained.gradients[0]);
+        assert_eq!(frozen.gradients[1], Vec::<f32>::new());
+        assert_eq!(frozen.gradients[2], trained.gradients[2]);
     }
 }
 
@@ -267,7 +308,10 @@ fn bits_do_not_depend_on_the_number_of_threads() {
             x[5].clone(),
             1e-12,
         );
-        let wide = gelu(linear(states.clone(), reshape(&x[3], [width, inner]), None));
+        let wide = linear(states.clone(), reshape(&x[3], [width, inner]), None);
+        let a = reshape(&x[3], [width, inner]).narrow(1, 0, 3);
+        let b = reshape(&x[4], [inner, width]).transpose().narrow(0, 0, 3);
+        let wide = gelu(low_rank(wide, states.clone(), a, b, 0.5, dropout_of(0.1, 5)));
         let narrow = linear(wide, reshape(&x[4], [inner, width]), Some(x[5].clone()));
         let drop = dropout_of(0.1, 4);
         let top = layer_norm(narrow, Some(states.clone()), drop, x[5].clone(), x[2].clone(), 1e-12);

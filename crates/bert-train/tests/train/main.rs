@@ -6,6 +6,7 @@ mod checks;
 mod comparisons;
 mod layers;
 mod long;
+mod lora;
 mod multi_task;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;

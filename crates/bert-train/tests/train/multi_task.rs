@@ -64,6 +64,7 @@ pub fn config(tasks: Vec<(&str, TaskTable)>) -> MultiTaskConfig {
     MultiTaskConfig {
         model: folder().join("tiny-bert"),
         train_embeddings: Default::default(),
+        lora: None,
         max_length: Some(24),
         precision: Default::default(),
         baselines: Default::default(),

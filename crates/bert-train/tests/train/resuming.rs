@@ -220,6 +220,23 @@ fn a_head_on_a_frozen_encoder_resumes_to_the_bit() {
     assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
 }
 
+/// A checkpoint holds what is trained: the encoder is read again from the model that the run started from.
+#[test]
+fn adapters_resume_to_the_bit() {
+    let (name, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = files(dir.path(), 30, PoolingKind::Cls);
+    config.lora = Some("rank=3,dropout=0.2,targets=query+output".parse().unwrap());
+    (config.recipe.epochs, config.recipe.learning_rate) = (2, 1e-2);
+    assert_resumes(name, &device, |out, stop| run(&config, out, false, &device, stop).map(drop));
+    let mut config = opposites(dir.path());
+    config.lora = Some("rank=3".parse().unwrap());
+    (config.recipe.epochs, config.recipe.batch_size) = (2, 16);
+    assert_resumes(name, &device, |out, stop| {
+        run_tasks(&config, out, false, &Baselines::None, &device, stop).map(drop)
+    });
+}
+
 #[test]
 fn a_tagger_resumes_to_the_bit() {
     let (name, device) = devices().remove(0);
