@@ -202,7 +202,7 @@ impl FromStr for LoraConfig {
             match key {
                 "rank" => {
                     let is_right =
-                        |rank: f64| rank >= 1.0 && rank <= 65_536.0 && rank.fract() == 0.0;
+                        |rank: f64| (1.0..=65_536.0).contains(&rank) && rank.fract() == 0.0;
                     config.rank = number("rank", "a whole number from 1", &is_right)? as usize;
                 }
                 "alpha" => {
