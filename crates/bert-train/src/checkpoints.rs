@@ -22,7 +22,7 @@ use crate::{
     fingerprint::{Fingerprint, checksum},
     observer::Observer,
     recorder::Record,
-    training_state::{MOMENTS, Moments, Saved, Snapshot, TrainingState},
+    training_state::{Evaluations, MOMENTS, Moments, Saved, Snapshot, TrainingState},
 };
 
 /// The layout of a checkpoint that this version writes and reads.
@@ -195,6 +195,11 @@ impl Checkpoints {
         let state: State = exact_json::from_str(&json).map_err(|error| damaged(STATE, &error))?;
         if state.training.step != step {
             return Err(damaged(STATE, &format!("it is of step {}", state.training.step)));
+        }
+        // Each epoch that ended left a report, and the first evaluation is the best so far.
+        let Evaluations { epochs: reports, best, .. } = &state.training.evaluations;
+        if reports.len() != state.training.epoch || best.is_none() && !reports.is_empty() {
+            return Err(damaged(STATE, &"its epochs and their evaluations do not fit"));
         }
         if let Some(difference) = state.fingerprint.difference(&self.fingerprint) {
             let path = path.into();
