@@ -23,6 +23,9 @@ pub struct RecipeFlags {
     /// Highest learning rate of the task embedding [default: --lr]
     #[arg(long, value_name = "RATE")]
     task_embedding_lr: Option<f64>,
+    /// Share of the steps in which the rates rise [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    warmup_ratio: Option<f64>,
     /// How the rates fall after warm-up: linear, cosine[,end=SHARE], polynomial=POWER[,end=SHARE] or constant; SHARE of the
     /// highest rate is what they end at, 0 by default [default: linear]
     #[arg(long, value_name = "SCHEDULE")]
@@ -41,6 +44,10 @@ pub struct RecipeFlags {
     /// So many layers from the top begin anew, at random, and BERT's pooler with them [default: 0]
     #[arg(long, value_name = "LAYERS")]
     reinit_layers: Option<usize>,
+    /// Keep of each layer its input alone for the way back, and run it again there (gradient checkpointing): less memory, longer
+    /// steps, the same numbers
+    #[arg(long)]
+    recompute: bool,
     /// Rows a step [default: 32]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
@@ -63,6 +70,12 @@ pub struct RecipeFlags {
     /// takes as much memory as the trained weights [default: 0]
     #[arg(long, value_name = "DECAY")]
     ema: Option<f64>,
+    /// Share of each weight that a step takes off, times the rate; of biases and norms none [default: 0.01]
+    #[arg(long, value_name = "SHARE")]
+    weight_decay: Option<f64>,
+    /// Largest norm of all gradients together; longer ones are scaled down to it [default: 1]
+    #[arg(long, value_name = "NORM")]
+    max_grad_norm: Option<f64>,
     /// What every random draw depends on [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -74,11 +87,15 @@ impl RecipeFlags {
         set(&mut recipe.epochs, &self.epochs);
         set(&mut recipe.learning_rate, &self.lr);
         set(&mut recipe.batch_size, &self.batch_size);
+        set(&mut recipe.schedule.warmup_ratio, &self.warmup_ratio);
         set(&mut recipe.schedule.decay, &self.schedule);
+        set(&mut recipe.weight_decay, &self.weight_decay);
+        set(&mut recipe.max_grad_norm, &self.max_grad_norm);
         recipe.layers.freeze = self.freeze.or(recipe.layers.freeze);
         recipe.layers.unfreeze_every = self.unfreeze_every.or(recipe.layers.unfreeze_every);
         recipe.layers.lr_decay = self.layer_lr_decay.or(recipe.layers.lr_decay);
         recipe.layers.reinit = self.reinit_layers.or(recipe.layers.reinit);
+        recipe.layers.recompute |= self.recompute;
         recipe.micro_batch_size = self.micro_batch_size.or(recipe.micro_batch_size);
         set(&mut recipe.seed, &self.seed);
         let regularisation = &mut recipe.regularisation;

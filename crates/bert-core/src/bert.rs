@@ -1,6 +1,6 @@
 //! The model without a head: embeddings and encoder layers.
 
-use bert_kernels::random::Key;
+use bert_kernels::{Sequences, random::Key, recompute};
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
@@ -31,6 +31,38 @@ pub struct Bert {
 pub struct Encoder {
     /// From the input up.
     pub layer: Vec<Layer>,
+    /// Each layer but the last keeps its input alone between forward and backward, where it runs again: less memory for the time
+    /// of a second forward. Values, gradients and what is dropped stay the same.
+    ///
+    /// The last layer's way back begins while all inputs still wait: to run it again would save nothing.
+    ///
+    /// # Source
+    /// Chen et al.: "Training Deep Nets with Sublinear Memory Cost" (arXiv:1604.06174), section 3, with a segment for each layer.
+    #[module(skip)]
+    pub recompute: bool,
+}
+
+impl Encoder {
+    /// Runs the layer `index`, counted from 0.
+    ///
+    /// # Shapes
+    /// `[tokens, hidden_size]`, and out again
+    fn run(
+        &self,
+        index: usize,
+        hidden: Tensor<2>,
+        sequences: &Sequences,
+        dropout: Option<Key>,
+    ) -> Tensor<2> {
+        let (layer, number) = (&self.layer[index], index as u32);
+        if !self.recompute || index + 1 == self.layer.len() {
+            return layer.forward(hidden, sequences, number, dropout);
+        }
+        let sequences = sequences.clone();
+        recompute(layer, hidden, move |layer, hidden| {
+            layer.forward(hidden, &sequences, number, dropout)
+        })
+    }
 }
 
 impl Bert {
@@ -41,6 +73,7 @@ impl Bert {
             embeddings: Embeddings::new(config, device),
             encoder: Encoder {
                 layer: (0..config.num_hidden_layers).map(|_| Layer::new(config, device)).collect(),
+                recompute: false,
             },
         }
     }
@@ -98,8 +131,8 @@ impl Bert {
         dropout: Option<Key>,
     ) -> Tensor<2> {
         let mut hidden = self.embeddings.forward(words, input, dropout);
-        for (index, layer) in (0..).zip(&self.encoder.layer) {
-            hidden = layer.forward(hidden, &input.sequences, index, dropout);
+        for index in 0..self.encoder.layer.len() {
+            hidden = self.encoder.run(index, hidden, &input.sequences, dropout);
         }
         hidden
     }
@@ -123,8 +156,8 @@ impl Bert {
     ) -> Tensor<2> {
         let mut hidden = self.embeddings.forward(words, input, dropout);
         let (last, layers) = self.encoder.layer.split_last().expect("an encoder has layers"); // INVARIANT: see `# Panics`
-        for (index, layer) in (0..).zip(layers) {
-            hidden = layer.forward(hidden, &input.sequences, index, dropout);
+        for index in 0..layers.len() {
+            hidden = self.encoder.run(index, hidden, &input.sequences, dropout);
         }
         last.forward_first(hidden, &input.sequences, layers.len() as u32, dropout)
     }
@@ -149,9 +182,9 @@ impl Bert {
         dropout: Option<Key>,
     ) -> Vec<Tensor<2>> {
         let mut states = vec![self.embeddings.forward(words, input, dropout)];
-        for (index, layer) in self.encoder.layer.iter().enumerate() {
+        for index in 0..self.encoder.layer.len() {
             let hidden = states[index].clone();
-            states.push(layer.forward(hidden, &input.sequences, index as u32, dropout));
+            states.push(self.encoder.run(index, hidden, &input.sequences, dropout));
         }
         states
     }

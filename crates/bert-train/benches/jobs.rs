@@ -2,7 +2,7 @@
 //!
 //! `jobs step|infer --shape tiny|minilm|base --batch 32 --seq 128 [--lengths equal|mixed] [--device DEVICE]
 //! [--precision float32|bfloat16] [--pooling POOLING] [--micro-batch ROWS] [--frozen LAYERS]
-//! [--lora ADAPTERS]`
+//! [--lora ADAPTERS] [--recompute]`
 //!
 //! Prints one line of JSON. Step and model are the library's own, on random ids.
 
@@ -103,6 +103,7 @@ fn run() -> Result<(), Failure> {
             if let Some(lora) = &lora {
                 model.bert = model.bert.with_lora(lora, 0);
             }
+            model.bert.encoder.recompute = arguments.iter().any(|word| word == "--recompute");
             let parts = [number("--micro-batch", batch), number("--frozen", 0)];
             train(model, &config, &lengths, parts, &device)
         }

@@ -99,6 +99,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
     let plain = device.clone().inner();
     let device = plain.clone().autodiff();
     let mut model = model.train();
+    model.encoder_mut().encoder.recompute = recipe.layers.recompute;
     let trained = trained_paths(&model);
     let mut optimizer = Optimizer::new(recipe);
     let layers = model.encoder().encoder.layer.len();

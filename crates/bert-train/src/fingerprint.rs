@@ -22,7 +22,7 @@ pub(crate) struct Fingerprint {
 }
 
 /// Keys that change no number of a run.
-const FREE: [&str; 3] = ["checkpoint_every", "keep_checkpoints", "tensorboard"];
+const FREE: [&str; 4] = ["checkpoint_every", "keep_checkpoints", "tensorboard", "recompute"];
 
 /// What a model directory is read from.
 const MODEL_EXTENSIONS: [&str; 4] = ["json", "txt", "safetensors", "bin"];

@@ -42,6 +42,10 @@ pub struct Layers {
     /// Zhang et al.: "Revisiting Few-sample BERT Fine-tuning" (arXiv:2006.05987), section 5.
     #[serde(rename = "reinit_layers", skip_serializing_if = "Option::is_none")]
     pub reinit: Option<usize>,
+    /// Each layer keeps its input alone for the way back and runs again there: less memory, longer steps, the same numbers. See
+    /// [`Encoder::recompute`](bert_core::Encoder::recompute).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub recompute: bool,
 }
 
 impl Layers {
@@ -72,6 +76,7 @@ impl Layers {
                 ("unfreeze-every", self.unfreeze_every.is_some()),
                 ("layer-lr-decay", self.lr_decay.is_some()),
                 ("reinit-layers", self.reinit.is_some()),
+                ("recompute", self.recompute),
             ];
             if let Some((key, _)) = with.into_iter().find(|(_, is_given)| *is_given) {
                 return Err(Error::FrozenLayers { key });
@@ -182,13 +187,14 @@ mod tests {
     #[test]
     fn what_is_off_is_not_written() {
         assert_eq!(toml::to_string(&Layers::default()).unwrap(), "");
-        let all = "freeze = \"layers=1\"\nunfreeze_every = \"7\"\nlayer_lr_decay = 0.9\nreinit_layers = 2\n";
+        let all = "freeze = \"layers=1\"\nunfreeze_every = \"7\"\nlayer_lr_decay = 0.9\nreinit_layers = 2\nrecompute = true\n";
         let read: Layers = toml::from_str(all).unwrap();
         let expected = Layers {
             freeze: Some(Freeze::Layers(1)),
             unfreeze_every: Some(Every::Steps(7)),
             lr_decay: Some(0.9),
             reinit: Some(2),
+            recompute: true,
         };
         assert_eq!(read, expected);
         assert_eq!(toml::to_string(&read).unwrap(), all);
@@ -237,6 +243,7 @@ mod tests {
             (Layers { unfreeze_every: Some(Every::Epoch), ..encoder }, "unfreeze-every"),
             (Layers { lr_decay: Some(0.5), ..encoder }, "layer-lr-decay"),
             (Layers { reinit: Some(1), ..encoder }, "reinit-layers"),
+            (Layers { recompute: true, ..encoder }, "recompute"),
         ] {
             let error = layers.check().unwrap_err();
             assert!(error.is_bad_input() && error.to_string().starts_with(key), "{error}");

@@ -19,6 +19,7 @@ pub(crate) fn say_activations(
     config: &BertConfig,
     mut lengths: Vec<usize>,
     batch_size: usize,
+    recompute: bool,
     observer: &mut dyn Observer,
 ) {
     lengths.sort_unstable_by(|one, other| other.cmp(one));
@@ -28,7 +29,7 @@ pub(crate) fn say_activations(
     observer.notice(&format!(
         "the {rows} longest texts, the largest batch there can be, have {tokens} tokens: in a step on them the \
          activations take about {} MB of memory",
-        activation_bytes(layers, tokens).div_ceil(MB),
+        activation_bytes(layers, recompute, tokens).div_ceil(MB),
     ));
 }
 
@@ -37,14 +38,17 @@ pub(crate) fn say_activations(
 ///
 /// Between forward and backward each layer keeps of a token its input, queries, keys, values, what attention gives, and two
 /// normalised sums, 7 times `hidden_size` numbers, and the wide part of the feed-forward before and after its activation,
-/// twice `intermediate_size`. Attention's fast kernel computes its probabilities anew; on devices without it they come
-/// on top.
+/// twice `intermediate_size`; its input alone where it is to run again (`recompute`), as all but one at a time are. Attention's
+/// fast kernel computes its probabilities anew; on devices without it they come on top.
 pub(crate) fn activation_bytes(
     [layers, hidden_size, intermediate_size]: [usize; 3],
+    recompute: bool,
     tokens: usize,
 ) -> u64 {
     let layer = 7 * hidden_size + 2 * intermediate_size;
-    (tokens * layers * layer * size_of::<f32>()) as u64
+    let whole = if recompute { layers.min(1) } else { layers };
+    let numbers = whole * layer + (layers - whole) * hidden_size;
+    (tokens * numbers * size_of::<f32>()) as u64
 }
 
 /// The memory of a machine, in bytes.
@@ -132,6 +136,9 @@ mod tests {
     #[test]
     fn activations_by_hand() {
         // 11 tokens, 2 layers, 7 x 3 + 2 x 5 = 31 numbers of 4 bytes.
-        assert_eq!(activation_bytes([2, 3, 5], 11), 2728);
+        assert_eq!(activation_bytes([2, 3, 5], false, 11), 2728);
+        // One layer of 31 numbers, and two inputs of 3.
+        assert_eq!(activation_bytes([3, 3, 5], true, 11), 11 * (31 + 6) * 4);
+        assert_eq!(activation_bytes([0, 3, 5], true, 11), 0);
     }
 }

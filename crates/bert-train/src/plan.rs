@@ -232,7 +232,8 @@ fn activations(encoder: &Bert, all: &[Parameter], tokens: usize) -> u64 {
         }
     };
     let [hidden_size, intermediate_size] = layer.intermediate.dense.weight.shape().dims();
-    activation_bytes([layers.len() - lowest, hidden_size, intermediate_size], tokens)
+    let sizes = [layers.len() - lowest, hidden_size, intermediate_size];
+    activation_bytes(sizes, encoder.encoder.recompute, tokens)
 }
 
 #[cfg(test)]

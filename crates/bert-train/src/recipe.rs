@@ -108,6 +108,7 @@ impl Recipe {
         "unfreeze_every",
         "layer_lr_decay",
         "reinit_layers",
+        "recompute",
         "weight_decay",
         "max_grad_norm",
         "seed",

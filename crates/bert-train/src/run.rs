@@ -168,7 +168,8 @@ impl Run<'_> {
             let model = classifier.model.clone().valid();
             keep_states(&model, [&mut train, &mut dev], batch_size, device, observer)?;
         } else if config.long != Long::Truncate {
-            say_activations(&classifier.config, train.lengths(), batch_size, observer);
+            let recompute = config.recipe.layers.recompute;
+            say_activations(&classifier.config, train.lengths(), batch_size, recompute, observer);
         }
         let labels = classifier.labels.clone();
         let sources: Vec<SourceRow> = rows.dev.iter().map(SourceRow::from).collect();

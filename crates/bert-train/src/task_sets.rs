@@ -181,6 +181,10 @@ impl Trainable for MultiTask {
         &self.bert
     }
 
+    fn encoder_mut(&mut self) -> &mut Bert {
+        &mut self.bert
+    }
+
     fn rows(dev: &TaskDev) -> usize {
         dev.sets.iter().map(|set| set.encodings.len()).sum()
     }

@@ -85,6 +85,9 @@ pub trait Trainable: Module + Sync {
     /// The encoder, which all heads share.
     fn encoder(&self) -> &Bert;
 
+    /// The encoder, to be set up.
+    fn encoder_mut(&mut self) -> &mut Bert;
+
     /// The number of rows to be measured on.
     fn rows(dev: &Self::Dev) -> usize;
 
@@ -148,6 +151,10 @@ impl Trainable for SequenceClassifier {
         &self.bert
     }
 
+    fn encoder_mut(&mut self) -> &mut Bert {
+        &mut self.bert
+    }
+
     fn rows(dev: &DataSet) -> usize {
         dev.len()
     }
@@ -205,6 +212,10 @@ impl Trainable for TokenClassifier {
 
     fn encoder(&self) -> &Bert {
         &self.bert
+    }
+
+    fn encoder_mut(&mut self) -> &mut Bert {
+        &mut self.bert
     }
 
     fn rows(dev: &TaggedSet) -> usize {

@@ -7,6 +7,7 @@ mod faults;
 mod frozen_words;
 mod invariance;
 mod parity;
+mod recompute;
 #[path = "../reference/mod.rs"]
 mod reference;
 mod vocabulary;

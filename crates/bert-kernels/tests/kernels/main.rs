@@ -5,6 +5,7 @@ mod definitions;
 mod devices;
 mod fast;
 mod optimizer;
+mod recompute;
 
 use std::sync::{Mutex, MutexGuard};
 

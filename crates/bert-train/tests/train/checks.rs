@@ -296,6 +296,9 @@ impl Trainable for Faulty {
     fn encoder(&self) -> &Bert {
         &self.model.bert
     }
+    fn encoder_mut(&mut self) -> &mut Bert {
+        &mut self.model.bert
+    }
     fn rows(dev: &DataSet) -> usize {
         dev.len()
     }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bert_core::LoraConfig;
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::random::{Purpose, Stream};
 use bert_train::{
@@ -535,6 +536,50 @@ fn a_run_may_go_on_on_another_device() {
             assert!((got - expected).abs() < 1e-3, "{name}: {got} {expected}");
         }
     }
+}
+
+/// Layers that run again change no bit of a run, and a run that goes on may begin with it.
+#[test]
+fn a_run_may_go_on_in_less_memory() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = files(dir.path(), 30, PoolingKind::Mean);
+    config.model = with_dropout(dir.path(), 0.1);
+    config.recipe.micro_batch_size = Some(3);
+    config.recipe.regularisation =
+        Regularisation { r_drop: 0.5, fgm: 0.1, ..Regularisation::default() };
+    for (name, lora) in [("whole", None), ("adapters", Some(LoraConfig::new(3)))] {
+        config.lora = lora;
+        let (whole, out) = (dir.path().join(name), dir.path().join(format!("{name}-less")));
+        run(&config, &whole, false, &device, &mut ()).unwrap();
+        run(&config, &out, false, &device, &mut Stop::after(6)).unwrap_err();
+        let file = out.join("run.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, format!("recompute = true\n{text}")).unwrap();
+        resume(&out, &device, &mut ()).unwrap();
+        let [mut got, mut expected] = [outcome(&out), outcome(&whole)];
+        // The last two files tell of the settings.
+        assert_ne!(got.files.split_off(2), expected.files.split_off(2));
+        assert!(got == expected, "{name}");
+    }
+}
+
+/// Tags, answers, pairs and all else that reads every hidden state of the encoder.
+#[test]
+fn several_tasks_take_the_same_steps_in_less_memory() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = every_kind(dir.path());
+    config.model = with_dropout(dir.path(), 0.1);
+    let train = |config: &MultiTaskConfig, name: &str| {
+        let out = dir.path().join(name);
+        run_tasks(config, &out, false, &Baselines::None, &device, &mut ()).unwrap();
+        let outcome = outcome(&out);
+        (outcome.log, outcome.files[0].clone())
+    };
+    let expected = train(&config, "whole");
+    config.recipe.layers.recompute = true;
+    assert!(train(&config, "less") == expected);
 }
 
 /// The lines of the log that hold this key.
