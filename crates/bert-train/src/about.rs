@@ -1,4 +1,4 @@
-//! What made a run, in `about.json`: versions, devices, commands, parameters, and how long its texts are.
+//! What made a run, in `about.json`: versions, devices, commands, and how long its texts are.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -6,10 +6,7 @@ use bert_core::write_atomically;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::Result, finished_run::read, freeze::Freezer, parameter_groups::ParameterGroup,
-    parameter_groups::parameter_groups, recipe::Recipe, trainable::Trainable,
-};
+use crate::{error::Result, finished_run::read, sampler::TrainingSet};
 
 /// The file in a run's directory.
 pub(crate) const ABOUT_FILE: &str = "about.json";
@@ -23,7 +20,6 @@ const BURN: &str = "0.22.1";
 pub(crate) struct About {
     /// The run from its start, and each time that it went on.
     pub(crate) sessions: Vec<Session>,
-    pub(crate) parameters: Vec<ParameterGroup>,
     /// How many training texts have so many tokens.
     pub(crate) train_lengths: BTreeMap<usize, usize>,
 }
@@ -46,13 +42,12 @@ impl About {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(crate) fn write<M: Trainable>(
+    pub(crate) fn write(
         out: &Path,
         steps: Option<usize>,
         command: Vec<String>,
         device: &Device,
-        (model, train): (&M, &M::Data),
-        recipe: &Recipe,
+        sets: &[TrainingSet],
     ) -> Result<()> {
         // Where it was lost, the sessions before are not known.
         let before = steps.and_then(|_| Self::read(out)).unwrap_or_default();
@@ -64,15 +59,11 @@ impl About {
             burn: BURN.to_owned(),
         };
         let mut train_lengths = BTreeMap::new();
-        for length in M::sets(train).into_iter().flat_map(|set| set.lengths) {
-            *train_lengths.entry(length).or_default() += 1;
+        for length in sets.iter().flat_map(|set| &set.lengths) {
+            *train_lengths.entry(*length).or_default() += 1;
         }
-        let layers = model.encoder().encoder.layer.len();
-        let whole = model.clone().train();
-        let whole = Freezer::new(&whole).set(whole, recipe.layers.always_frozen(layers));
         let about = Self {
             sessions: before.sessions.into_iter().chain([session]).collect(),
-            parameters: parameter_groups(&whole, recipe, layers),
             train_lengths,
         };
         let json = serde_json::to_string_pretty(&about).expect("plain values under string keys"); // INVARIANT: they are numbers, strings, lists and maps by numbers

@@ -53,7 +53,6 @@ mod multi_tasker;
 mod observer;
 mod optimizer;
 mod out_dir;
-mod parameter_groups;
 mod parameter_names;
 mod part_loss;
 mod pcgrad;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bert_core::Tokenizer;
+use bert_heads::MultiTask;
 use bert_kernels::set_precision;
 use burn::tensor::Device;
 
@@ -29,6 +30,7 @@ use crate::{
     task_data::TaskData,
     task_sets::{TaskDev, TaskSet},
     task_settings::TaskSettings,
+    trainable::Trainable,
     trained_model::TrainedModel,
 };
 
@@ -95,8 +97,7 @@ pub(crate) fn run_tasks_from(
     tasker.save_settings(out)?;
     let names: Vec<String> = dev.tasks.iter().map(|task| task.name.clone()).collect();
     let (steps, command) = (saved.as_ref().map(|saved| saved.state.step), observer.command());
-    let about = (&tasker.model, &data.train);
-    About::write(out, steps, command, device, about, &recipe)?;
+    About::write(out, steps, command, device, &MultiTask::sets(&data.train))?;
     let adapter = |lora| Adapter::new(lora, &config.model, config.train_embeddings);
     let adapter = config.lora.as_ref().map(adapter);
     if adapter.is_some() {

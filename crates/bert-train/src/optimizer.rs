@@ -237,11 +237,6 @@ pub fn learning_rates(recipe: &Recipe, layers: usize, factor: f64) -> ModuleLear
     groups.into_iter().fold(rates, own).step()
 }
 
-/// Whether weight decay reaches a parameter.
-pub(crate) fn decays(id: &ParamId, path: &str) -> bool {
-    !group(NO_DECAY).matches(id, Some(path))
-}
-
 /// The sum of squares of each gradient, in the order of the parameters of `model`.
 pub(crate) fn squares<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<(ParamId, f64)> {
     struct Squares<'a> {

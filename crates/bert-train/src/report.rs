@@ -7,6 +7,7 @@ mod comparison;
 mod curves;
 mod log;
 mod page;
+mod parameters;
 mod tasks;
 
 use std::{
@@ -20,12 +21,13 @@ pub use comparison::write_comparison;
 
 use crate::{
     about::{About, Session, as_typed},
+    check::Check,
     error::{Error, Result},
     finished_run::{AnsweredRow, answered_rows, finished_report, is_finished, read, run_settings},
     html::escaped,
     metrics::Metrics,
     model_dir::read_settings,
-    parameter_groups::ParameterGroup,
+    recorder::CHECK_FILE,
     run::{RUN_FILE, RunReport},
 };
 
@@ -35,6 +37,7 @@ use curves::{of_run, of_steps};
 pub(crate) use log::LoggedEvaluation;
 pub(crate) use log::{Log, LoggedStep};
 use page::{Columns, Page, count, duration, facts, table};
+use parameters::parameters;
 
 /// The page in a run's directory.
 pub(crate) const PAGE_FILE: &str = "report.html";
@@ -68,6 +71,8 @@ struct RunFiles {
     log: Log,
     rows: Vec<AnsweredRow>,
     about: About,
+    /// Where the run has come to its first step.
+    check: Option<Check>,
     /// Where the run has come to its end.
     report: Option<RunReport>,
 }
@@ -84,6 +89,9 @@ impl RunFiles {
             log,
             rows,
             about: About::read(dir).unwrap_or_default(),
+            check: read(&dir.join(CHECK_FILE))
+                .ok()
+                .and_then(|text| serde_json::from_str(&text).ok()),
             report,
         })
     }
@@ -118,7 +126,7 @@ impl RunFiles {
             page.add("Answers on dev", of_answers(&rows));
         }
         page.add("Lengths", self.lengths());
-        page.add("Parameters", parameters(&self.about.parameters));
+        page.add("Parameters", self.check.as_ref().map(parameters).unwrap_or_default());
         page.add("How it was made", self.making());
         page
     }
@@ -214,34 +222,6 @@ impl RunFiles {
             }
         }
         html + &format!("<h3>run.toml</h3><pre>{}</pre>\n", escaped(&self.run_file))
-    }
-}
-
-/// What each part of the model learns by.
-fn parameters(groups: &[ParameterGroup]) -> String {
-    let row = |group: &ParameterGroup| {
-        let ParameterGroup { name, tensors, values, learning_rate, weight_decay } = group;
-        let rate = learning_rate.map_or("frozen".to_owned(), |rate| format!("{rate:e}"));
-        let decay = if learning_rate.is_none() { "-".to_owned() } else { weight_decay.to_string() };
-        vec![escaped(name), count(*tensors), count(*values), rate, decay]
-    };
-    let rows: Vec<Vec<String>> = groups.iter().map(row).collect();
-    let mut trained = groups.iter().filter(|group| group.learning_rate.is_some());
-    let values = |groups: &mut dyn Iterator<Item = &ParameterGroup>| {
-        count(groups.map(|group| group.values).sum())
-    };
-    let (trained, all) = (values(&mut trained), values(&mut groups.iter()));
-    match rows.is_empty() {
-        true => String::new(),
-        false => {
-            format!(
-                "<p>{trained} of {all} numbers are trained. The rate is the schedule's highest.</p>"
-            ) + &table(
-                Columns::Numbers,
-                &["part", "tensors", "numbers", "learning rate", "weight decay"],
-                &rows,
-            )
-        }
     }
 }
 

@@ -257,7 +257,7 @@ impl Run<'_> {
         let model = begin(Some(out))?;
         let steps = saved.as_ref().map(|saved| saved.state.step);
         let command = observer.command();
-        About::write(out, steps, command, device, (&model, train), &config.recipe)?;
+        About::write(out, steps, command, device, &M::sets(train))?;
         let words = config.words.train_embeddings;
         let adapter = config.lora.as_ref().map(|lora| Adapter::new(lora, &config.model, words));
         if adapter.is_some() {

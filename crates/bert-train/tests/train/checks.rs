@@ -127,6 +127,14 @@ fn a_run_writes_its_check() {
         assert_eq!((other.step, &other.groups), (alone.step, &alone.groups));
         assert_eq!(other.plan.memory.activations, alone.plan.memory.activations);
     }
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    for group in &written.groups {
+        let names = group.names.join(", ");
+        let row = page.split("<tr>").find(|row| row.contains(&format!(">{names}<"))).unwrap();
+        let GroupTraining { learning_rate, gradient_norm, .. } = group.training.as_ref().unwrap();
+        assert!(row.contains(&format!(">{learning_rate:e}<")), "{row}");
+        assert!(row.contains(&format!(">{gradient_norm:.2e}<")), "{row}");
+    }
 }
 
 /// Every way to train passes, with nothing to warn of.
