@@ -272,6 +272,7 @@ mod tests {
             sets: &[],
             epoch: &[],
             micro_batch_size: None,
+            regularisation: &recipe.regularisation,
             steps: 9,
             warmup_steps: 0,
             cut_rows: 0,

@@ -177,8 +177,10 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                     steps: total_steps,
                     warmup_steps: warmup,
                     cut_rows: M::cut_rows(train),
+                    regularisation: &recipe.regularisation,
                 };
-                let plan = Plan::new(&model, &coming, state.step > 0, &plain)?;
+                let thawed = freezer.set(model.clone(), recipe.layers.always_frozen(layers));
+                let plan = Plan::new(&thawed, &coming, state.step > 0, &plain)?;
                 let rates = learning_rates(recipe, layers, peak);
                 Some(Checking::begin(&model, &optimizer, &rates, plan)?)
             }

@@ -8,6 +8,7 @@ use crate::{
     error::{Error, Result},
     memory::{MB, Memory, activation_bytes},
     quantities::{Bytes, Count, Duration, Share},
+    regularisation::Regularisation,
     sampler::{Batch, TrainingSet},
     trainable::Trainable,
     twin::{Parameter, parameters},
@@ -37,7 +38,7 @@ pub struct Plan {
     pub(crate) warning: Option<String>,
 }
 
-/// The memory of a run, in bytes.
+/// The memory of a run, in bytes, where it is the most: with all layers that thaw.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemoryPlan {
     /// All parameters.
@@ -48,6 +49,8 @@ pub struct MemoryPlan {
     pub optimizer_state: u64,
     /// The best model so far.
     pub best_model: u64,
+    /// The average of the weights.
+    pub average: u64,
     /// About what a step on the most tokens keeps between forward and backward.
     pub activations: u64,
     /// What the program may still take; none where the device does not say it.
@@ -70,10 +73,13 @@ pub(crate) struct Coming<'a> {
     pub(crate) warmup_steps: usize,
     /// The training rows that are longer than what is read of them.
     pub(crate) cut_rows: usize,
+    /// What a step does beside its pass.
+    pub(crate) regularisation: &'a Regularisation,
 }
 
 impl Plan {
-    /// The plan of a run before its first step, or before the next of one that goes on.
+    /// The plan of a run before its first step, or before the next of one that goes on; `model` as it is when all is trained that
+    /// ever is.
     ///
     /// # Errors
     /// [`Error::TooLarge`].
@@ -92,7 +98,7 @@ impl Plan {
                 most_tokens = most_tokens.max(tokens);
             }
         }
-        let memory = MemoryPlan::new(model, most_tokens, device);
+        let memory = MemoryPlan::new(model, most_tokens, coming.regularisation, device);
         Ok(Self {
             steps: coming.steps,
             warmup_steps: coming.warmup_steps,
@@ -114,7 +120,12 @@ impl Plan {
 }
 
 impl MemoryPlan {
-    fn new<M: Trainable>(model: &M, most_tokens: usize, device: &Device) -> Self {
+    fn new<M: Trainable>(
+        model: &M,
+        most_tokens: usize,
+        regularisation: &Regularisation,
+        device: &Device,
+    ) -> Self {
         let all = parameters(model);
         let bytes = |parameters: &mut dyn Iterator<Item = &Parameter>| {
             let values: usize = parameters.map(|own| own.values).sum();
@@ -123,12 +134,16 @@ impl MemoryPlan {
         let (own, trained) =
             (bytes(&mut all.iter()), bytes(&mut all.iter().filter(|own| own.is_trained)));
         let memory = Memory::of(device);
+        let Regularisation { r_drop, fgm, ema, .. } = *regularisation;
+        // Two passes of R-Drop wait for their way back together.
+        let passes = if r_drop > 0.0 { 2 } else { 1 };
         Self {
             parameters: own,
             gradients: trained,
             optimizer_state: 2 * trained,
             best_model: own,
-            activations: activations(model.encoder(), &all, most_tokens),
+            average: if ema > 0.0 { trained } else { 0 },
+            activations: passes * activations(model.encoder(), &all, fgm > 0.0, most_tokens),
             free: memory.map(|memory| memory.free),
             total: memory.map(|memory| memory.total),
         }
@@ -141,7 +156,7 @@ impl MemoryPlan {
     /// estimated at, are more than all memory.
     fn check(&self, goes_on: bool, most_tokens: usize) -> Result<Option<String>> {
         let (Some(free), Some(total)) = (self.free, self.total) else { return Ok(None) };
-        let kept = self.parameters + self.optimizer_state;
+        let kept = self.parameters + self.optimizer_state + self.average;
         // Activations go as gradients come. They are an estimate: what is refused must be certain.
         if kept + self.gradients.max(self.activations / 2) > total {
             return Err(Error::TooLarge {
@@ -153,7 +168,7 @@ impl MemoryPlan {
             });
         }
         // Of a run that goes on it is there already.
-        let state = if goes_on { 0 } else { self.optimizer_state };
+        let state = if goes_on { 0 } else { self.optimizer_state + self.average };
         let needed = state + self.best_model + self.gradients.max(self.activations);
         Ok((needed > free).then(|| {
             format!(
@@ -166,7 +181,7 @@ impl MemoryPlan {
 
     /// All of it together, where it is the most.
     pub(crate) fn most(&self) -> u64 {
-        let kept = self.parameters + self.optimizer_state + self.best_model;
+        let kept = self.parameters + self.optimizer_state + self.best_model + self.average;
         kept + self.gradients.max(self.activations)
     }
 }
@@ -191,12 +206,19 @@ impl std::fmt::Display for Plan {
         )?;
         write!(
             f,
-            "memory  about {}: parameters {}, gradients {}, optimiser {}, best model {}, activations of {} tokens {}",
+            "memory  about {}: parameters {}, gradients {}, optimiser {}, best model {}, ",
             Bytes(memory.most()),
             Bytes(memory.parameters),
             Bytes(memory.gradients),
             Bytes(memory.optimizer_state),
             Bytes(memory.best_model),
+        )?;
+        if memory.average > 0 {
+            write!(f, "average {}, ", Bytes(memory.average))?;
+        }
+        write!(
+            f,
+            "activations of {} tokens {}",
             Count(self.most_tokens),
             Bytes(memory.activations)
         )?;
@@ -219,13 +241,13 @@ fn tokens_of(sets: &[TrainingSet], set: usize, rows: &[usize]) -> usize {
 }
 
 /// About what a step on so many tokens keeps of the encoder between forward and backward: nothing below what is trained.
-fn activations(encoder: &Bert, all: &[Parameter], tokens: usize) -> u64 {
+fn activations(encoder: &Bert, all: &[Parameter], moves_words: bool, tokens: usize) -> u64 {
     let layers = &encoder.encoder.layer;
     let Some(layer) = layers.first() else { return 0 };
     let is_trained = |parameters: &[Parameter]| parameters.iter().any(|own| own.is_trained);
-    // What maps the words has the whole encoder behind it.
+    // What maps or moves the words has the whole encoder behind it.
     let is_mapped = all.iter().any(|own| own.is_trained && own.path.contains("task_embedding."));
-    let lowest = match is_mapped || is_trained(&parameters(&encoder.embeddings)) {
+    let lowest = match moves_words || is_mapped || is_trained(&parameters(&encoder.embeddings)) {
         true => 0,
         false => {
             layers.iter().position(|layer| is_trained(&parameters(layer))).unwrap_or(layers.len())
@@ -247,6 +269,7 @@ mod tests {
             gradients: 10 * MB,
             optimizer_state: 20 * MB,
             best_model: 10 * MB,
+            average: 0,
             activations: 60 * MB,
             free,
             total,

@@ -6,9 +6,9 @@ use bert_core::{Bert, EncoderInput, NamedTensor};
 use bert_heads::{PoolingKind, SequenceClassifier, TaskEmbeddingKind};
 use bert_train::{
     Balance, Baselines, Batch, BatchTargets, Check, Control, DataSet, Error, Every, Freeze,
-    GroupTraining, Metrics, Observer, Pass, Recipe, RunConfig, Schedule, StepReport, StepSize,
-    TaskTable, TrainEmbeddings, Trainable, TrainingSet, check, check_tasks, fine_tune, resume, run,
-    run_tasks,
+    GroupTraining, MemoryPlan, Metrics, Observer, Pass, Recipe, RunConfig, Schedule, StepReport,
+    StepSize, TaskTable, TrainEmbeddings, Trainable, TrainingSet, check, check_tasks, fine_tune,
+    resume, run, run_tasks,
 };
 use burn::{
     module::Module,
@@ -21,6 +21,7 @@ use crate::{
     multi_task::opposites,
     new_head,
     reference::{cpu_devices, devices},
+    regularisation::with_dropout,
     runs::files,
 };
 
@@ -185,6 +186,45 @@ fn what_is_frozen_is_a_row_of_its_own() {
     assert_eq!(zero, 2, "{encoder}");
     let activations = |check: &Check| check.plan.memory.activations;
     assert!(activations(&encoder) == 0 && activations(&words) > 0);
+}
+
+/// The plan counts what comes later or beside: layers that thaw, an average, a second pass, words that are moved.
+#[test]
+fn the_plan_is_of_the_most_that_a_run_takes() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let model = with_dropout(dir.path(), 0.1);
+    let memory = |set: &dyn Fn(&mut Recipe)| {
+        let mut config = config(dir.path(), PoolingKind::Mean);
+        config.model = model.clone();
+        set(&mut config.recipe);
+        check(&config, &device, &mut ()).unwrap().plan.memory
+    };
+    let plain = memory(&|_| ());
+    assert_eq!(plain.average, 0);
+    let average = memory(&|recipe| recipe.regularisation.ema = 0.9);
+    assert_eq!(
+        average,
+        MemoryPlan { average: plain.gradients, free: average.free, ..plain.clone() }
+    );
+    let twice = memory(&|recipe| recipe.regularisation.r_drop = 1.0).activations;
+    assert_eq!(twice, 2 * plain.activations);
+    // Of two layers, the input of the first and the second whole: 7 + 1 widths of 32, and two of 64.
+    let again = memory(&|recipe| recipe.layers.recompute = true).activations;
+    assert_eq!(again * 2 * (7 * 32 + 2 * 64), plain.activations * (8 * 32 + 2 * 64));
+    let freeze = |recipe: &mut Recipe| recipe.layers.freeze = Some(Freeze::Layers(1));
+    let frozen = memory(&freeze);
+    assert!(frozen.gradients < plain.gradients && frozen.activations < plain.activations);
+    let moved = memory(&|recipe| {
+        freeze(recipe);
+        recipe.regularisation.fgm = 0.1;
+    });
+    assert_eq!((moved.gradients, moved.activations), (frozen.gradients, plain.activations));
+    let thawing = memory(&|recipe| {
+        freeze(recipe);
+        recipe.layers.unfreeze_every = Some(Every::Epoch);
+    });
+    assert_eq!((thawing.gradients, thawing.activations), (plain.gradients, plain.activations));
 }
 
 #[test]
