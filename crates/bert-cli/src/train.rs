@@ -175,8 +175,11 @@ impl Train {
             (None, Some(out)) => out.as_path(),
             (None, None) => return Err(Failure::Usage("expected --out or --resume".to_owned())),
         };
-        if let Some(config) = self.tasks()? {
-            let baselines = Baselines::from(self.baselines.clone());
+        if let Some(mut config) = self.tasks()? {
+            if !self.baselines.is_empty() {
+                config.baselines = Baselines::from(self.baselines.clone());
+            }
+            let baselines = Baselines::None;
             if let Some(seeds) = self.seeds {
                 let comparison = run_task_seeds(
                     &config,

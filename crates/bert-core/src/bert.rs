@@ -32,7 +32,8 @@ pub struct Encoder {
     /// From the input up.
     pub layer: Vec<Layer>,
     /// Each layer but the last keeps its input alone between forward and backward, where it runs again: less memory for the time
-    /// of a second forward. Values, gradients and what is dropped stay the same.
+    /// of a second forward. Values and what is dropped stay the same, and so do
+    /// gradients, to the bit where no hidden state has readers beside the next layer, and else but for the order in which they are added.
     ///
     /// The last layer's way back begins while all inputs still wait: to run it again would save nothing.
     ///

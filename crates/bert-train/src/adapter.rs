@@ -112,9 +112,16 @@ pub(crate) fn check_lora(lora: &LoraConfig, config: &BertConfig, recipe: &Recipe
     if rank > hidden_size {
         return Err(Error::LoraRank { rank, hidden_size });
     }
-    match recipe.layers.reinit {
-        Some(layers) if layers > 0 => Err(Error::LoraAnew { layers }),
-        _ => Ok(()),
+    if let Some(layers) = recipe.layers.reinit.filter(|layers| *layers > 0) {
+        return Err(Error::LoraAnew { layers });
+    }
+    if recipe.layers.unfreeze_every.is_some() {
+        return Err(Error::LoraFrozen { key: "unfreeze-every trains the layers themselves" });
+    }
+    let layers = config.num_hidden_layers;
+    match recipe.layers.always_frozen(layers) > layers {
+        true => Err(Error::LoraFrozen { key: "freeze keeps the adapters of all of them, too" }),
+        false => Ok(()),
     }
 }
 

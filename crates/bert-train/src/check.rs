@@ -160,7 +160,7 @@ impl Checking {
                 "the loss of a batch that was checked is 0, so that {} of {} parameters got a gradient of 0 from it: {}",
                 paths.len(),
                 self.trained.len(),
-                patterns(&paths).join(", ")
+                patterns(&paths, &[]).join(", ")
             );
             self.warnings.push(warning);
         } else {
@@ -197,14 +197,20 @@ impl Checking {
                 None => zero.push((reason, vec![&own.path])),
             }
         }
+        let all = self.trained.iter().map(|(own, _)| own).chain(&self.frozen);
+        let all: Vec<&str> = all.map(|own| own.path.as_str()).collect();
+        let named = |paths: &[&str]| {
+            let is_other = |path: &&&str| !paths.contains(path);
+            patterns(paths, &all.iter().filter(is_other).copied().collect::<Vec<_>>())
+        };
         let zero = zero.into_iter().map(|(reason, paths)| ZeroGradients {
-            names: patterns(&paths),
+            names: named(&paths),
             tensors: paths.len(),
             reason: reason.to_owned(),
         });
         let paths: Vec<&str> = own.iter().map(|own| own.path.as_str()).collect();
         CheckedGroup {
-            names: patterns(&paths),
+            names: named(&paths),
             tensors: own.len(),
             values: own.iter().map(|own| own.values).sum(),
             training: treatment.map(|treatment| GroupTraining {

@@ -37,7 +37,8 @@ pub fn compare(runs: &[PathBuf], scoring: Scoring<'_>) -> Result<Comparison> {
 }
 
 /// Keys that change nothing of what is compared.
-const FREE: [&str; 4] = ["checkpoint_every", "keep_checkpoints", "tensorboard", "baselines"];
+const FREE: [&str; 5] =
+    ["checkpoint_every", "keep_checkpoints", "tensorboard", "recompute", "baselines"];
 
 /// [`compare`], which may be of one run.
 pub(crate) fn compare_runs(runs: &[PathBuf], scoring: Scoring<'_>) -> Result<Comparison> {

@@ -88,9 +88,11 @@ impl Control {
             ("patience", self.patience),
         ];
         for (key, value) in at_least_1 {
-            if value == Some(0) {
-                let expected = "a whole number from 1";
-                return Err(Error::Recipe { key, got: "0".into(), expected });
+            // A run file has signed numbers.
+            if let Some(value) = value.filter(|value| *value == 0 || i64::try_from(*value).is_err())
+            {
+                let expected = "a whole number from 1 to 9223372036854775807";
+                return Err(Error::Recipe { key, got: value.to_string(), expected });
             }
         }
         if !(self.min_delta >= 0.0 && self.min_delta.is_finite()) {

@@ -600,6 +600,15 @@ pub enum Error {
         /// What the data holds.
         holds: &'static str,
     },
+    /// Words that no gradient moves.
+    #[error(
+        "fgm moves the words the way a loss grows, and gradient_factor = 0 lets no gradient of task {task:?} come to them: leave \
+         fgm out, or give the task a higher gradient_factor"
+    )]
+    NothingMoved {
+        /// The task.
+        task: String,
+    },
     /// Something that needs gradients through an encoder that is frozen.
     #[error(
         "{key} needs gradients that go back through the encoder, which freeze = \"encoder\" runs only once: leave one of them \
@@ -612,7 +621,7 @@ pub enum Error {
     /// R-Drop where no two passes differ.
     #[error(
         "r-drop compares two passes that drop different things, and nothing is dropped: leave r-drop out, or set \
-         hidden_dropout_prob (for a frozen encoder, classifier_dropout) in {}", .path.display()
+         hidden_dropout_prob (for a frozen encoder, classifier_dropout) in {}; adapters (lora) have a dropout, too", .path.display()
     )]
     NothingDropped {
         /// The model's config.
@@ -637,12 +646,14 @@ pub enum Error {
     },
     /// Something for layers that are trained, in a run that trains none.
     #[error(
-        "{key} is for an encoder that is trained, and freeze = \"encoder\" keeps it as it is: leave one of them out, or choose \
-         freeze = \"layers=N\""
+        "{key} is for an encoder that is trained, and freeze = \"{freeze}\" keeps all of it as it is: leave one of them out, or \
+         choose freeze = \"layers=N\" with fewer layers"
     )]
     FrozenLayers {
         /// The key.
         key: &'static str,
+        /// What is frozen.
+        freeze: Freeze,
     },
     /// Layers that would be kept at random values.
     #[error(
@@ -865,6 +876,15 @@ pub enum Error {
         /// The layers that begin anew.
         layers: usize,
     },
+    /// Adapters that would never be trained, or thaw without the layers that they stand in.
+    #[error(
+        "lora trains adapters and keeps the layers that they stand in as they are, and {key}: leave one of them out, or choose \
+         freeze = \"layers=N\" with fewer layers, whose adapters then stay as they are"
+    )]
+    LoraFrozen {
+        /// What stands against it.
+        key: &'static str,
+    },
     /// New words are to be trained where there are none.
     #[error(
         "{path} has no new words to train: add some with `bert vocab extend`, or train all or none of the word embeddings"
@@ -1045,8 +1065,7 @@ pub enum Error {
     /// The loss or the gradient stopped being a number.
     #[error(
         "the {what} is {value} at step {step} (epoch {epoch}): lower the learning rate, or r-drop and fgm where they are on, or \
-         train with --precision float32; {}",
-        kept(*.epoch)
+         train with --precision float32; the best model of the evaluations before it, where there were any, is kept"
     )]
     NotFinite {
         /// The loss, the dev loss, or the norm of the gradients.
@@ -1217,14 +1236,6 @@ fn separation(first: &str, format: Format) -> String {
     }
 }
 
-/// What is left of a run that stops in this epoch.
-fn kept(epoch: usize) -> &'static str {
-    match epoch {
-        1 => "no epoch was finished, so that no model is kept",
-        _ => "the best model of the epochs before is kept",
-    }
-}
-
 /// How to go on with the run in a directory, whose last checkpoint is that of step `kept`.
 fn going_on(step: usize, kept: usize, out: Option<&Path>) -> String {
     let Some(out) = out.map(Path::display) else { return String::new() };
@@ -1335,6 +1346,7 @@ impl Error {
             | Self::FrozenInput { .. }
             | Self::NothingDropped { .. }
             | Self::NothingSmoothed
+            | Self::NothingMoved { .. }
             | Self::LayerCount { .. }
             | Self::FrozenLayers { .. }
             | Self::FrozenAnew { .. }
@@ -1362,6 +1374,7 @@ impl Error {
             | Self::TaskEmbeddingRank { .. }
             | Self::LoraRank { .. }
             | Self::LoraAnew { .. }
+            | Self::LoraFrozen { .. }
             | Self::NoNewWords { .. }
             | Self::WordsFile { .. }
             | Self::NoWords { .. }

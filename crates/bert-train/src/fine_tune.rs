@@ -101,9 +101,17 @@ pub(crate) fn fine_tune_from<M: Trainable>(
     let mut model = model.train();
     model.encoder_mut().encoder.recompute = recipe.layers.recompute;
     let trained = trained_paths(&model);
+    if recipe.layers.lr_decay.is_some() && !trained.iter().any(|path| path.starts_with("bert.")) {
+        let (key, got) = ("layer-lr-decay", "a model without".to_owned());
+        return Err(Error::Recipe {
+            key,
+            got,
+            expected: "for a model with trained layers in its field bert",
+        });
+    }
     let mut optimizer = Optimizer::new(recipe);
     let layers = model.encoder().encoder.layer.len();
-    let mut freezer = Freezer::new(&model);
+    let mut freezer = Freezer::new(model.encoder());
     let mut mixer = Mixer::new(sets, recipe);
     let control = &recipe.control;
     let steps_per_epoch = mixer.sampler.steps_per_epoch();

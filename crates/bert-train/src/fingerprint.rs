@@ -22,7 +22,11 @@ pub(crate) struct Fingerprint {
 }
 
 /// Keys that change no number of a run.
-const FREE: [&str; 4] = ["checkpoint_every", "keep_checkpoints", "tensorboard", "recompute"];
+const FREE: [&str; 3] = ["checkpoint_every", "keep_checkpoints", "tensorboard"];
+
+/// A key that changes none where each hidden state has one reader beside the next layer. A layer mixture reads them all, and adds
+/// to their gradients in another order.
+const FREE_OF_MIXTURE: &str = "recompute";
 
 /// What a model directory is read from.
 const MODEL_EXTENSIONS: [&str; 4] = ["json", "txt", "safetensors", "bin"];
@@ -76,6 +80,12 @@ fn settings_difference(then: &str, now: &str) -> Option<String> {
             flatten("", &table, &mut keys);
         }
         FREE.iter().for_each(|key| drop(keys.remove(*key)));
+        let is_mixture = |(key, value): (&String, &String)| {
+            key.rsplit('.').next() == Some("layer_mixture") && value == "true"
+        };
+        if !keys.iter().any(is_mixture) {
+            keys.remove(FREE_OF_MIXTURE);
+        }
         keys
     };
     let (then, now) = (flat(then), flat(now));
@@ -139,6 +149,11 @@ mod tests {
             said("checkpoint_every = \"9s\"\n[task.a]\nkind = \"tag\""),
             "lr was 0.1 and is left out"
         );
+        let again = |settings: &str| of(&format!("recompute = true\n{settings}"));
+        assert_eq!(first.difference(&again(settings)), None);
+        let mixed = settings.to_owned() + "\nlayer_mixture = true";
+        let said_of_mixture = of(&mixed).difference(&again(&mixed)).unwrap();
+        assert_eq!(said_of_mixture, "recompute was left out and is true");
         fs::write(&data, "b").unwrap();
         assert!(said(settings).ends_with("a.tsv has other content"));
         fs::write(&data, "a").unwrap();

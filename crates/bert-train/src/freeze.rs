@@ -1,7 +1,12 @@
 //! What a run keeps as it is, for its whole length or for its beginning.
 
-use std::{collections::HashSet, fmt, str::FromStr};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    str::FromStr,
+};
 
+use bert_core::Bert;
 use burn::{
     module::{Module, ModuleMapper, Param, ParamId},
     tensor::Tensor,
@@ -83,56 +88,39 @@ impl From<Freeze> for String {
 /// Freezes and thaws the parts of a model's encoder.
 #[derive(Debug)]
 pub(crate) struct Freezer {
-    /// The parameters that are trained where their part is not frozen.
-    trainable: HashSet<ParamId>,
+    /// The parameters that are trained where their part is not frozen, with their part, see [`Freeze::parts`].
+    parts: HashMap<ParamId, usize>,
     frozen: usize,
 }
 
 impl Freezer {
     /// For a model of which nothing is frozen but what never is trained.
-    pub(crate) fn new<M: Module>(model: &M) -> Self {
-        let trainable = parameters_with(model, |is_trained| is_trained);
-        Self { trainable, frozen: 0 }
+    pub(crate) fn new(encoder: &Bert) -> Self {
+        let mut parts = HashMap::new();
+        let mut add = |part: usize, ids: HashSet<ParamId>| {
+            parts.extend(ids.into_iter().map(|id| (id, part)));
+        };
+        add(0, parameters_with(&encoder.embeddings, |is_trained| is_trained));
+        for (layer, part) in encoder.encoder.layer.iter().zip(1..) {
+            add(part, parameters_with(layer, |is_trained| is_trained));
+        }
+        Self { parts, frozen: 0 }
     }
 
-    /// The model whose first `parts` parts are frozen, see [`Freeze::parts`], and no others.
+    /// The model whose first `parts` parts are frozen, and no others.
     pub(crate) fn set<M: Module>(&mut self, model: M, parts: usize) -> M {
         if parts == self.frozen {
             return model;
         }
         self.frozen = parts;
-        model.map(&mut Setter { trainable: &self.trainable, parts, path: vec![] })
+        model.map(self)
     }
 }
 
-struct Setter<'a> {
-    trainable: &'a HashSet<ParamId>,
-    parts: usize,
-    path: Vec<String>,
-}
-
-/// The part of the encoder that a parameter belongs to.
-fn part_of(path: &[String]) -> Option<usize> {
-    let path: Vec<&str> = path.iter().map(String::as_str).collect();
-    match path[..] {
-        ["bert", "embeddings", ..] => Some(0),
-        ["bert", "encoder", "layer", layer, ..] => layer.parse::<usize>().ok().map(|l| l + 1),
-        _ => None,
-    }
-}
-
-impl ModuleMapper for Setter<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
+impl ModuleMapper for Freezer {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(part) = part_of(&self.path) else { return param };
-        let is_trained = part >= self.parts && self.trainable.contains(&param.id);
+        let Some(part) = self.parts.get(&param.id) else { return param };
+        let is_trained = *part >= self.frozen;
         if param.is_require_grad() == is_trained {
             param
         } else {
@@ -155,15 +143,5 @@ mod tests {
             let error = wrong.parse::<Freeze>().unwrap_err().to_string();
             assert!(error.contains("layers=N"), "{wrong}: {error}");
         }
-    }
-
-    #[test]
-    fn parts_by_path() {
-        let part = |path: &str| part_of(&path.split('.').map(str::to_owned).collect::<Vec<_>>());
-        assert_eq!(part("bert.embeddings.layer_norm.gamma"), Some(0));
-        assert_eq!(part("bert.encoder.layer.0.output.dense.weight"), Some(1));
-        assert_eq!(part("bert.encoder.layer.11.output.dense.weight"), Some(12));
-        assert_eq!(part("task_embedding.Full.difference"), None);
-        assert_eq!(part("tasks.0.classifier.weight"), None);
     }
 }

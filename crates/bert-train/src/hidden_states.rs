@@ -9,7 +9,7 @@ use crate::{
     batches::evaluation_batches,
     data_set::DataSet,
     error::Result,
-    memory::{MB, check_hidden_states, free_bytes},
+    memory::{MB, Memory, check_hidden_states},
     observer::Observer,
 };
 
@@ -102,7 +102,7 @@ pub(crate) fn keep_states(
     observer: &mut dyn Observer,
 ) -> Result<()> {
     let bytes = sets.iter().map(|set| HiddenStates::bytes(model, &set.encodings)).sum();
-    check_hidden_states(bytes, free_bytes())?;
+    check_hidden_states(bytes, Memory::of_machine().map(|memory| memory.free))?;
     observer.notice(&format!(
         "the encoder is frozen: it runs once over all {} texts, whose hidden states take {} MB of memory",
         sets.iter().map(|set| set.len()).sum::<usize>(),

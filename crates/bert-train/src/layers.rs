@@ -79,7 +79,7 @@ impl Layers {
                 ("recompute", self.recompute),
             ];
             if let Some((key, _)) = with.into_iter().find(|(_, is_given)| *is_given) {
-                return Err(Error::FrozenLayers { key });
+                return Err(Error::FrozenLayers { key, freeze: Freeze::Encoder });
             }
         }
         Ok(())
@@ -98,6 +98,14 @@ impl Layers {
                 let path = dir.join("config.json");
                 return Err(Error::LayerCount { key, got, layers, path });
             }
+        }
+        let of_trained =
+            [("layer-lr-decay", self.lr_decay.is_some()), ("recompute", self.recompute)];
+        let useless = of_trained.into_iter().find(|(_, is_given)| *is_given);
+        if let (Some(freeze), Some((key, _))) = (self.freeze, useless)
+            && self.always_frozen(layers) > layers
+        {
+            return Err(Error::FrozenLayers { key, freeze });
         }
         let frozen = self.frozen_at_first(layers);
         if reinit > 0 && frozen + reinit > layers + 1 {
@@ -260,6 +268,15 @@ mod tests {
             .unwrap();
         let error = check(frozen(2, 2)).unwrap_err();
         assert!(error.is_bad_input() && error.to_string().contains("layers=1"), "{error}");
+        for (layers, key) in [
+            (Layers { lr_decay: Some(0.5), reinit: None, ..frozen(3, 1) }, "layer-lr-decay"),
+            (Layers { recompute: true, reinit: None, ..frozen(3, 1) }, "recompute"),
+        ] {
+            let error = check(layers).unwrap_err().to_string();
+            assert!(error.starts_with(key) && error.contains("\"layers=3\""), "{error}");
+            check(Layers { freeze: Some(Freeze::Layers(2)), ..layers }).unwrap();
+            check(Layers { unfreeze_every: Some(Every::Epoch), ..layers }).unwrap();
+        }
         let gradual =
             Layers { unfreeze_every: Some(Every::Epoch), reinit: Some(1), ..Layers::default() };
         assert!(check(gradual).is_err());

@@ -31,6 +31,7 @@ mod fgm;
 mod fine_tune;
 mod fingerprint;
 mod finished_run;
+mod fit;
 mod format;
 mod freeze;
 mod gradients;

@@ -63,19 +63,25 @@ pub(crate) struct Memory {
 impl Memory {
     /// That of the machine, where `device` computes in it and the system tells.
     pub(crate) fn of(device: &Device) -> Option<Self> {
-        if !is_on_host(device) {
-            return None;
-        }
-        let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-        Self::read(&fs::read_to_string("/proc/meminfo").ok()?, limit.as_deref())
+        if is_on_host(device) { Self::of_machine() } else { None }
     }
 
-    /// From the system's table, and the limit of the container where there is one.
-    fn read(meminfo: &str, limit: Option<&str>) -> Option<Self> {
-        let total = entry(meminfo, "MemTotal:")?;
-        let limit = limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(total);
-        let total = total.min(limit) + entry(meminfo, "SwapTotal:").unwrap_or(0);
-        Some(Self { free: entry(meminfo, "MemAvailable:")?.min(total), total })
+    /// That of the machine, or the container, where the system tells.
+    pub(crate) fn of_machine() -> Option<Self> {
+        let of_container = |name| fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok();
+        let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+        Self::read(&meminfo, ["max", "current"].map(of_container))
+    }
+
+    /// From the system's table, and what a container may take and has taken, where there is one.
+    fn read(meminfo: &str, container: [Option<String>; 2]) -> Option<Self> {
+        let all = entry(meminfo, "MemTotal:")?;
+        let [limit, taken] =
+            container.map(|text| text.and_then(|text| text.trim().parse::<u64>().ok()));
+        let limit = limit.unwrap_or(all);
+        let total = all.min(limit) + entry(meminfo, "SwapTotal:").unwrap_or(0);
+        let left = limit.saturating_sub(taken.unwrap_or(0));
+        Some(Self { free: entry(meminfo, "MemAvailable:")?.min(total).min(left), total })
     }
 }
 
@@ -87,11 +93,6 @@ pub(crate) fn check_hidden_states(needed: u64, free: Option<u64>) -> Result<()> 
         }
         _ => Ok(()),
     }
-}
-
-/// The bytes of memory that a program may still take, where the system says it.
-pub(crate) fn free_bytes() -> Option<u64> {
-    entry(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
 fn entry(meminfo: &str, name: &str) -> Option<u64> {
@@ -117,10 +118,15 @@ mod tests {
     #[test]
     fn a_container_may_have_less_than_the_machine() {
         let table = "MemTotal: 5000 kB\nMemAvailable: 3000 kB\nSwapTotal: 7 kB\n";
-        let read = |limit| Memory::read(table, limit).map(|memory| (memory.free, memory.total));
-        assert_eq!(read(None), Some((3_072_000, 5_127_168)));
-        assert_eq!(read(Some("max\n")), Some((3_072_000, 5_127_168)));
-        assert_eq!(read(Some("2048000\n")), Some((2_055_168, 2_055_168)));
+        let read = |limit: Option<&str>, taken: Option<&str>| {
+            let memory = Memory::read(table, [limit, taken].map(|text| text.map(str::to_owned)));
+            memory.map(|memory| (memory.free, memory.total))
+        };
+        assert_eq!(read(None, None), Some((3_072_000, 5_127_168)));
+        assert_eq!(read(Some("max\n"), Some("48000\n")), Some((3_072_000, 5_127_168)));
+        assert_eq!(read(Some("2048000\n"), None), Some((2_048_000, 2_055_168)));
+        assert_eq!(read(Some("2048000\n"), Some("48000\n")), Some((2_000_000, 2_055_168)));
+        assert_eq!(read(Some("2048000\n"), Some("2048001\n")), Some((0, 2_055_168)));
     }
 
     #[test]

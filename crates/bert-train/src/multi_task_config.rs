@@ -236,6 +236,18 @@ impl MultiTaskConfig {
         Self { baselines: own.clone(), ..self.clone() }
     }
 
+    /// Refuses to smooth or to move what no task has, or has no gradient for.
+    pub(crate) fn check_regularisation(&self) -> Result<()> {
+        let regularisation = &self.recipe.regularisation;
+        regularisation.check_tasks(self.tasks.values().map(|task| task.kind))?;
+        match self.tasks.iter().find(|(_, task)| task.gradient_factor == 0.0) {
+            Some((name, _)) if regularisation.fgm > 0.0 => {
+                Err(Error::NothingMoved { task: name.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What a run of these settings is made of.
     pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
         let files = |table: &'_ TaskTable| [Some(table.train.clone()), table.dev.clone()];

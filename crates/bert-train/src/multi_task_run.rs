@@ -18,6 +18,7 @@ use crate::{
     error::{Error, Result},
     fine_tune::{fine_tune, fine_tune_from},
     finished_run::save_finished_run,
+    fit::check_fit,
     mixing::Mixing,
     multi_task_config::MultiTaskConfig,
     multi_tasker::MultiTasker,
@@ -62,7 +63,7 @@ pub(crate) fn run_tasks_from(
 ) -> Result<RunReport> {
     let recipe = config.recipe();
     recipe.check()?;
-    recipe.regularisation.check_tasks(config.tasks.values().map(|task| task.kind))?;
+    config.check_regularisation()?;
     if !config.precision.is_available(device) {
         return Err(Error::Precision { precision: config.precision });
     }
@@ -74,13 +75,12 @@ pub(crate) fn run_tasks_from(
     let (tasker, notices) =
         MultiTasker::from_checkpoint(&config.model, data.settings.clone(), recipe.seed, device)?;
     notices.iter().for_each(|notice| observer.notice(notice));
-    let tasker = tasker.reinitialise(&recipe, &config.model)?;
-    recipe.layers.check_words(config.train_embeddings)?;
+    let (words, lora) = (config.train_embeddings, config.lora.as_ref());
     recipe.layers.check_states("several tasks", &tasker.config)?;
-    recipe.check_balance(&tasker.config)?;
-    let tasker = tasker.train_embeddings(config.train_embeddings, &config.model)?;
-    recipe.regularisation.check_model(&tasker.config, &config.model, false)?;
-    let tasker = tasker.with_lora(config.lora.as_ref(), &recipe)?;
+    check_fit(&recipe, words, lora, &tasker.config, &config.model)?;
+    let tasker = tasker.reinitialise(&recipe, &config.model)?;
+    let tasker = tasker.train_embeddings(words, &config.model)?;
+    let tasker = tasker.with_lora(lora, &recipe)?;
     let dev = TaskDev { sets: data.dev.clone(), tasks: tasker.measured_tasks() };
     let baselines = Baseline::all(config, &tasker, device, observer)?;
 

@@ -209,7 +209,7 @@ impl ModuleVisitor for AsGradients<'_> {
 /// What gradients of this global norm are multiplied with, so that it is at most `max_norm`.
 ///
 /// `max_norm / (norm + 1e-6)` where that is below 1, as PyTorch's `clip_grad_norm_`.
-fn clip_factor(norm: f64, max_norm: f64) -> f64 {
+pub(crate) fn clip_factor(norm: f64, max_norm: f64) -> f64 {
     (max_norm / (norm + 1e-6)).min(1.0)
 }
 

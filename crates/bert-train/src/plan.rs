@@ -50,6 +50,7 @@ pub struct MemoryPlan {
     /// The best model so far.
     pub best_model: u64,
     /// The average of the weights.
+    #[serde(default)]
     pub average: u64,
     /// About what a step on the most tokens keeps between forward and backward.
     pub activations: u64,

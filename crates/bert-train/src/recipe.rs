@@ -170,6 +170,10 @@ impl Recipe {
                 return Err(refuse(key, value, "a whole number from 1 to 1000000"));
             }
         }
+        // A run file has signed numbers.
+        if i64::try_from(self.seed).is_err() {
+            return Err(refuse("seed", self.seed, "a whole number to 9223372036854775807"));
+        }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return Err(refuse("weight-decay", self.weight_decay, "a number from 0"));
         }

@@ -72,14 +72,17 @@ impl Regularisation {
     }
 
     /// Refuses what would do nothing to the model in `dir`; where its encoder `is_frozen`, only the head's input is dropped.
+    /// `of_adapters` is the dropout of adapters.
     pub(crate) fn check_model(
         &self,
         config: &BertConfig,
         dir: &Path,
         is_frozen: bool,
+        of_adapters: f64,
     ) -> Result<()> {
         let encoder = config.hidden_dropout_prob.max(config.attention_probs_dropout_prob);
-        let dropout = if is_frozen { 0.0 } else { encoder }.max(config.head_dropout());
+        let encoder = if is_frozen { 0.0 } else { encoder.max(of_adapters) };
+        let dropout = encoder.max(config.head_dropout());
         if self.r_drop > 0.0 && dropout == 0.0 {
             return Err(Error::NothingDropped { path: dir.join("config.json") });
         }
@@ -149,7 +152,7 @@ mod tests {
         };
         let r_drop = Regularisation { r_drop: 1.0, ..Regularisation::default() };
         let check = |config: &BertConfig, is_frozen| {
-            r_drop.check_model(config, Path::new("base"), is_frozen).map_err(|e| e.to_string())
+            r_drop.check_model(config, Path::new("base"), is_frozen, 0.0).map_err(|e| e.to_string())
         };
         for (config, is_frozen) in
             [(of(0.1, 0.0, 0.0), false), (of(0.0, 0.1, 0.0), false), (of(0.0, 0.0, 0.1), true)]
@@ -161,11 +164,12 @@ mod tests {
             assert!(error.contains("config.json") && error.contains("leave r-drop out"), "{error}");
         }
         let fgm = Regularisation { fgm: 1.0, ..Regularisation::default() };
-        fgm.check_model(&BertConfig::default(), Path::new("base"), false).unwrap();
-        let error = fgm.check_model(&BertConfig::default(), Path::new("base"), true).unwrap_err();
+        fgm.check_model(&BertConfig::default(), Path::new("base"), false, 0.0).unwrap();
+        let error =
+            fgm.check_model(&BertConfig::default(), Path::new("base"), true, 0.0).unwrap_err();
         assert!(error.is_bad_input() && error.to_string().starts_with("fgm "), "{error}");
         let none = Regularisation::default();
-        none.check_model(&of(0.0, 0.0, 0.0), Path::new("base"), false).unwrap();
+        none.check_model(&of(0.0, 0.0, 0.0), Path::new("base"), false, 0.0).unwrap();
 
         let smoothed = Regularisation { label_smoothing: 0.1, ..none };
         let numbers = [TaskForm::Regress, TaskForm::PairOrdinal, TaskForm::MultiLabel];

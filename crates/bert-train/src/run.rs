@@ -20,6 +20,7 @@ use crate::{
     examples::{Example, read_examples, read_training_examples},
     fine_tune::{FineTuned, fine_tune_from},
     finished_run::{AnsweredRow, PREDICTIONS_FILE, REPORT_FILE, save_finished_run},
+    fit::check_fit,
     freeze::Freeze,
     hidden_states::keep_states,
     labels::LabelMap,
@@ -149,11 +150,11 @@ impl Run<'_> {
         let (classifier, notices) =
             TextClassifier::from_checkpoint(model, labels, settings, seed, device)?;
         notices.iter().for_each(|notice| observer.notice(notice));
+        let (words, lora) = (config.words.train_embeddings, config.lora.as_ref());
+        check_fit(&config.recipe, words, lora, &classifier.config, model)?;
         let classifier = classifier.reinitialise(&config.recipe, model)?;
-        config.recipe.layers.check_words(config.words.train_embeddings)?;
-        let classifier = classifier.train_embeddings(config.words.train_embeddings, model)?;
-        config.recipe.regularisation.check_model(&classifier.config, model, is_frozen)?;
-        let classifier = classifier.with_lora(config.lora.as_ref(), &config.recipe)?;
+        let classifier = classifier.train_embeddings(words, model)?;
+        let classifier = classifier.with_lora(lora, &config.recipe)?;
         let max_length = classifier.settings.max_length;
         let count = classifier.labels.names().len();
         // Its names alone are asked for, before anything is written.
@@ -207,12 +208,12 @@ impl Run<'_> {
         let (model, seed) = (&config.model, config.recipe.seed);
         let (tagger, notices) = Tagger::from_checkpoint(model, labels, settings, seed, device)?;
         notices.iter().for_each(|notice| observer.notice(notice));
-        let tagger = tagger.reinitialise(&config.recipe, model)?;
-        config.recipe.layers.check_words(config.words.train_embeddings)?;
+        let (words, lora) = (config.words.train_embeddings, config.lora.as_ref());
         config.recipe.layers.check_states("tokens with tags", &tagger.config)?;
-        let tagger = tagger.train_embeddings(config.words.train_embeddings, model)?;
-        config.recipe.regularisation.check_model(&tagger.config, model, false)?;
-        let tagger = tagger.with_lora(config.lora.as_ref(), &config.recipe)?;
+        check_fit(&config.recipe, words, lora, &tagger.config, model)?;
+        let tagger = tagger.reinitialise(&config.recipe, model)?;
+        let tagger = tagger.train_embeddings(words, model)?;
+        let tagger = tagger.with_lora(lora, &config.recipe)?;
         let max_length = tagger.settings.max_length;
         let (train, cut) = tagger.data_set(&config.train, &rows.train, max_length)?;
         let (dev, cut_dev) = tagger.tagged_set(self.dev_path(), &rows.dev, max_length)?;

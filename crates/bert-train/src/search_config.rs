@@ -7,7 +7,8 @@ use toml::Value;
 
 use crate::{
     error::{Error, Result},
-    model_dir::checked_pooling,
+    fit::check_fit,
+    model_dir::{check_rank, checked_pooling},
     multi_task_config::MultiTaskConfig,
     multi_task_run::run_tasks_from,
     observer::Observer,
@@ -327,18 +328,24 @@ impl TrialConfig {
         }
         let encoder = bert_core::BertConfig::load(self.model())?;
         encoder.max_length(max_length)?;
-        match self {
+        let (words, lora) = match self {
             Self::One(config) => {
                 config.check_frozen()?;
                 checked_pooling(config.pooling, &encoder)?;
+                check_rank(config.words.task_embedding, &encoder)?;
+                (config.words.train_embeddings, &config.lora)
             }
             Self::Several(config) => {
-                for pooling in config.tasks.values().filter_map(|task| task.pooling) {
-                    checked_pooling(pooling, &encoder)?;
+                recipe.layers.check_states("several tasks", &encoder)?;
+                config.check_regularisation()?;
+                for task in config.tasks.values() {
+                    task.pooling.map_or(Ok(()), |own| checked_pooling(own, &encoder).map(drop))?;
+                    check_rank(task.task_embedding, &encoder)?;
                 }
+                (config.train_embeddings, &config.lora)
             }
-        }
-        Ok(())
+        };
+        check_fit(&recipe, words, lora.as_ref(), &encoder, self.model())
     }
 
     pub(crate) fn model(&self) -> &Path {

@@ -33,7 +33,8 @@ impl From<Option<Key>> for Pass {
 
 /// A model with its losses and its evaluation: all that [`fine_tune`](crate::fine_tune) knows of it.
 ///
-/// A model has one head or several, each with a loss of its own; they are counted from 0.
+/// A model has one head or several, each with a loss of its own; they are counted from 0. The rates of its parts go by the names of
+/// its fields, which are to be those of the models here: `bert`, `pooling`, `layer_mixture`, `task_embedding`, `classifier`.
 pub trait Trainable: Module + Sync {
     /// The rows to learn from, of one data set or several.
     type Data: Sync;

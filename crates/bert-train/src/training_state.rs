@@ -12,7 +12,7 @@ use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{Tensor, TensorData},
 };
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -305,7 +305,7 @@ fn read(path: &PathBuf) -> Result<Vec<u8>> {
 
 /// Shape and values of a tensor of 32-bit floats.
 fn values(tensors: &SafeTensors, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
-    let tensor = tensors.tensor(name).ok()?;
+    let tensor = tensors.tensor(name).ok().filter(|tensor| tensor.dtype() == Dtype::F32)?;
     let (floats, _) = tensor.data().as_chunks();
     Some((tensor.shape().to_vec(), floats.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()))
 }
@@ -397,7 +397,7 @@ impl<F: Fn(&str) -> Option<(Vec<usize>, Vec<f32>)>> ModuleMapper for Setter<'_, 
                 });
             }
             Some((shape, _)) => format!("its shape is {shape:?}, expected {expected:?}"),
-            None => "it is missing".to_owned(),
+            None => "there are no 32-bit floats of this name".to_owned(),
         };
         self.failure.get_or_insert((name, reason));
         param

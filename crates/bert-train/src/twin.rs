@@ -12,7 +12,11 @@ use burn::{
     tensor::Tensor,
 };
 
-use crate::{error::Result, optimizer::Optimizer, training_state::Moments};
+use crate::{
+    error::Result,
+    optimizer::{Optimizer, clip_factor},
+    training_state::Moments,
+};
 
 /// A parameter of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +87,10 @@ pub(crate) fn treatments<M: Module>(
     let root = (trained.len() as f64).sqrt();
     // All gradients are the same number: first far below what is clipped, then above it.
     let small = 0.1 * limit.min(1.0) / root;
-    let large = 10.0 * limit / root;
+    let norm = 10.0 * limit;
+    let large = norm / root;
+    // What is clipped is a little shorter than the limit.
+    let clipped_by = limit / (norm * clip_factor(norm, limit));
     let free = step(model, optimizer, 0.0, small, rates)?;
     let clipped = match limit < MOST_CLIPPED {
         true => Some(step(model, optimizer, 0.0, large, rates)?),
@@ -96,13 +103,17 @@ pub(crate) fn treatments<M: Module>(
         let used = clipped.as_ref().and_then(|clipped| Some(moment(clipped)? / moment(&free)?));
         Treatment {
             is_kept: moment(&free).is_some(),
-            rate: -free.weight(parameter.id),
+            // AdamW's first step moves a weight by the rate times g / (g + epsilon).
+            rate: -free.weight(parameter.id) * (small + EPSILON) / small,
             decay: 1.0 - decayed.weight(parameter.id),
-            clip: used.map_or(f64::INFINITY, |used| used * small * root),
+            clip: used.map_or(f64::INFINITY, |used| used * small * root * clipped_by),
         }
     };
     Ok(trained.iter().map(treatment).collect())
 }
+
+/// That of [`AdamW`](bert_kernels::AdamW).
+const EPSILON: f64 = 1e-8;
 
 /// A limit from here on clips nothing that can be computed with.
 pub(crate) const MOST_CLIPPED: f64 = 1e6;

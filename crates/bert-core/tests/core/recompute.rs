@@ -146,14 +146,3 @@ fn what_is_frozen_has_no_gradient() {
         assert_eq!(run(adapted, true, all).1.len(), 4 * 2 * targets, "{name}");
     }
 }
-
-/// Evaluation keeps nothing anyway.
-#[test]
-fn without_gradients_nothing_runs_twice() {
-    for (name, device) in devices() {
-        let mut model = model(&device);
-        let plain = host(all(&model));
-        model.encoder.recompute = true;
-        assert_eq!(host(all(&model)), plain, "{name}");
-    }
-}

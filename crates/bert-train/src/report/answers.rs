@@ -287,14 +287,15 @@ fn worst(title: &str, wrong: usize, rows: usize, head: &[&str], lines: &[Vec<Str
 pub(crate) fn lengths(title: &str, sets: &[(&str, &BTreeMap<usize, usize>)]) -> String {
     let tokens = || sets.iter().flat_map(|(_, lengths)| lengths.keys().copied());
     let (Some(least), Some(most)) = (tokens().min(), tokens().max()) else { return String::new() };
-    let width = (most + 1 - least).div_ceil(24).max(1);
-    let parts = (most + 1 - least).div_ceil(width);
-    let edges: Vec<f64> = (0..=parts).map(|part| (least + part * width) as f64).collect();
+    let all = (most - least).saturating_add(1);
+    let width = all.div_ceil(24);
+    let parts = all.div_ceil(width);
+    let edges: Vec<f64> = (0..=parts).map(|part| least as f64 + (part * width) as f64).collect();
     let share = |lengths: &BTreeMap<usize, usize>| {
-        let all: usize = lengths.values().sum();
+        let all: f64 = lengths.values().map(|rows| *rows as f64).sum();
         let mut heights = vec![0.0; parts];
         for (tokens, rows) in lengths {
-            heights[(tokens - least) / width] += *rows as f64 / all as f64;
+            heights[(tokens - least) / width] += *rows as f64 / all;
         }
         heights
     };

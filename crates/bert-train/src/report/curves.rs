@@ -19,8 +19,12 @@ pub(crate) fn of_run(log: &Log, clip: Option<f64>) -> String {
     let chart =
         |title: &str, lines| Chart { title: title.into(), axis: "step", lines, level: None };
     let rates = log.by_step(|step| Some(step.lr));
+    // A level far above all norms would make a flat line of them.
+    let longest = log.steps.iter().map(|step| step.grad_norm).fold(0.0, f64::max);
     let norms = Chart {
-        level: clip.map(|clip| (format!("clipped above {clip}"), clip)),
+        level: clip
+            .filter(|clip| *clip <= 3.0 * longest)
+            .map(|clip| (format!("clipped above {clip}"), clip)),
         ..chart("Norm of the gradients", values(log.by_step(|step| Some(step.grad_norm))))
     };
     let throughput = log.throughput();

@@ -9,8 +9,8 @@ use std::{
 use bert_core::LoraConfig;
 use bert_heads::PoolingKind;
 use bert_train::{
-    Baselines, Error, Every, Freeze, Observer, Optimizer, Recipe, RunConfig, TextClassifier,
-    TrainedModel, learning_rates, run, run_tasks,
+    Baselines, Error, Every, Freeze, Layers, Observer, Optimizer, Recipe, RunConfig,
+    TextClassifier, TrainedModel, learning_rates, run, run_tasks,
 };
 use burn::{module::Module, tensor::Device};
 use safetensors::SafeTensors;
@@ -221,6 +221,12 @@ fn adapters_that_cannot_be_trained_are_refused() {
     frozen.recipe.layers.freeze = Some(Freeze::Encoder);
     let error = refused(&frozen);
     assert!(matches!(error, Error::FrozenInput { key: "lora" }), "{error}");
+    frozen.recipe.layers.freeze = Some(Freeze::Layers(2));
+    let error = refused(&frozen).to_string();
+    assert!(error.starts_with("lora trains adapters") && error.contains("fewer layers"), "{error}");
+    frozen.recipe.layers = Layers { unfreeze_every: Some(Every::Epoch), ..Layers::default() };
+    let error = refused(&frozen).to_string();
+    assert!(error.contains("unfreeze-every trains the layers themselves"), "{error}");
     let path = dir.path().join("run.toml");
     let text = frozen.to_toml().unwrap();
     fs::write(&path, text.replace("query+value", "values")).unwrap();

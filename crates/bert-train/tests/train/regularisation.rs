@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bert_core::{Encoding, NamedTensor, pass_key};
+use bert_core::{Encoding, LoraConfig, NamedTensor, pass_key};
 use bert_heads::{PoolingKind, SequenceClassifier};
 use bert_train::{
     Balance, Baselines, Batch, Control, DataSet, EpochReport, Error, Every, Freeze, LabelMap,
@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::{
     examples,
-    multi_task::every_kind,
+    multi_task::{every_kind, opposites},
     new_head, pretrained,
     reference::{assert_close, devices, floats, folder, host, integers},
     runs::files,
@@ -393,6 +393,25 @@ fn r_drop_without_dropout_is_refused() {
     let error = run(&config, &out, false, &device, &mut ()).unwrap_err();
     assert!(matches!(error, Error::NothingDropped { .. }) && error.is_bad_input(), "{error}");
     assert!(!out.exists());
+    // Adapters drop by themselves.
+    config.lora = Some(LoraConfig { dropout: 0.0, ..LoraConfig::new(3) });
+    assert!(run(&config, &out, false, &device, &mut ()).is_err());
+    config.lora = Some(LoraConfig::new(3));
+    run(&config, &out, false, &device, &mut ()).unwrap();
+}
+
+/// Words that no gradient of a task comes to cannot be moved.
+#[test]
+fn fgm_without_a_gradient_is_refused() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = opposites(dir.path());
+    config.recipe.regularisation.fgm = 0.1;
+    config.tasks.get_mut("opposite").unwrap().gradient_factor = 0.0;
+    let out = dir.path().join("run");
+    let error = run_tasks(&config, &out, false, &Baselines::None, &device, &mut ()).unwrap_err();
+    assert!(error.is_bad_input() && !out.exists(), "{error}");
+    assert!(error.to_string().contains("of task \"opposite\""), "{error}");
 }
 
 /// Of tasks without a cross-entropy nothing can be smoothed.

@@ -11,8 +11,8 @@ use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::random::{Purpose, Stream};
 use bert_train::{
     Balance, Baselines, Control, Decay, Error, Every, Freeze, Layers, MultiTaskConfig, Observer,
-    Regularisation, RunConfig, Sampling, StepReport, StepSize, TrainEmbeddings, resume, run,
-    run_tasks,
+    Regularisation, RunConfig, Sampling, StepReport, StepSize, TrainEmbeddings, check_tasks,
+    resume, run, run_tasks,
 };
 use burn::tensor::Device;
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -72,12 +72,16 @@ fn outcome(out: &Path) -> Outcome {
         value
     };
     let text = |name: &str| fs::read_to_string(out.join(name)).unwrap();
+    let files = ["model.safetensors", "predictions.jsonl", "bert-tune.json", "run.toml"];
+    let adapter = Some("adapter/adapter_model.safetensors").filter(|name| out.join(name).exists());
     Outcome {
         log: text("metrics.jsonl").lines().map(json).collect(),
         report: json(&text("report.json")),
-        files: ["model.safetensors", "predictions.jsonl", "bert-tune.json", "run.toml"]
+        files: adapter
+            .into_iter()
+            .chain(files)
             .map(|name| fs::read(out.join(name)).unwrap())
-            .into(),
+            .collect(),
     }
 }
 
@@ -500,7 +504,13 @@ fn a_checkpoint_that_does_not_belong_is_refused_by_name() {
         sign(&step);
     };
     with(&|tensors| drop(tensors.remove("classifier.bias")));
-    refused(&["step-7", "parameter classifier.bias: it is missing"]);
+    refused(&["step-7", "parameter classifier.bias: there are no 32-bit floats"]);
+    static NUMBER: [u8; 8] = [0; 8];
+    with(&|tensors| {
+        let half = TensorView::new(safetensors::Dtype::F64, vec![1], &NUMBER).unwrap();
+        tensors.insert("classifier.bias".into(), half);
+    });
+    refused(&["parameter classifier.bias: there are no 32-bit floats"]);
     with(&|tensors| {
         let other = tensors["bert.embeddings.layer_norm.beta"].clone();
         tensors.insert("classifier.bias".into(), other);
@@ -553,13 +563,20 @@ fn a_run_may_go_on_in_less_memory() {
         let (whole, out) = (dir.path().join(name), dir.path().join(format!("{name}-less")));
         run(&config, &whole, false, &device, &mut ()).unwrap();
         run(&config, &out, false, &device, &mut Stop::after(6)).unwrap_err();
-        let file = out.join("run.toml");
+        let activations = || {
+            let check = fs::read_to_string(out.join("check.json")).unwrap();
+            let check: Value = serde_json::from_str(&check).unwrap();
+            check["plan"]["memory"]["activations"].as_u64().unwrap()
+        };
+        let (file, before) = (out.join("run.toml"), activations());
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, format!("recompute = true\n{text}")).unwrap();
         resume(&out, &device, &mut ()).unwrap();
+        assert!(activations() < before, "{name}");
         let [mut got, mut expected] = [outcome(&out), outcome(&whole)];
         // The last two files tell of the settings.
-        assert_ne!(got.files.split_off(2), expected.files.split_off(2));
+        let at = got.files.len() - 2;
+        assert_ne!(got.files.split_off(at), expected.files.split_off(at));
         assert!(got == expected, "{name}");
     }
 }
@@ -580,6 +597,9 @@ fn several_tasks_take_the_same_steps_in_less_memory() {
     let expected = train(&config, "whole");
     config.recipe.layers.recompute = true;
     assert!(train(&config, "less") == expected);
+    let less = check_tasks(&config, &device, &mut ()).unwrap().plan.memory.activations;
+    config.recipe.layers.recompute = false;
+    assert!(less < check_tasks(&config, &device, &mut ()).unwrap().plan.memory.activations);
 }
 
 /// The lines of the log that hold this key.
