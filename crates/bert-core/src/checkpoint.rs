@@ -18,7 +18,7 @@ use std::{
 pub use names::{Role, role};
 pub use reader::TensorReader;
 pub use safetensors::Dtype;
-pub use write::{NamedTensor, write_safetensors};
+pub use write::{LazyTensor, NamedTensor, write_safetensors, write_safetensors_lazily};
 
 use crate::error::{Error, Result};
 use weight_file::WeightFile;

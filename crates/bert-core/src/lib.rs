@@ -24,7 +24,8 @@ pub use atomic_file::{write_atomically, write_atomically_with};
 pub use attention::{Attention, SelfAttention};
 pub use bert::{Bert, Encoder};
 pub use checkpoint::{
-    Checkpoint, Dtype, NamedTensor, Role, TensorInfo, TensorReader, role, write_safetensors,
+    Checkpoint, Dtype, LazyTensor, NamedTensor, Role, TensorInfo, TensorReader, role,
+    write_safetensors, write_safetensors_lazily,
 };
 pub use config::{BertConfig, HiddenAct};
 pub use dense::Dense;

@@ -36,7 +36,7 @@ pub use layer_norm::layer_norm;
 pub use linear::linear;
 pub use low_rank::low_rank;
 pub use mixture::mixture;
-pub use optimizer::{AdamW, AdamWState, GradientScale, Restoring, dot_product, sum_of_squares};
+pub use optimizer::{AdamW, AdamWState, GradientScale, Handover, dot_product, sum_of_squares};
 pub use pooling::{softmax_over_tokens, softmax_pooling};
 pub use precision::{ParsePrecisionError, Precision, set_precision};
 pub use recompute::recompute;

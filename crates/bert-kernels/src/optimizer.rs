@@ -1,8 +1,11 @@
 //! AdamW, one pass over each parameter where the backend has it, and what clipping by the global norm needs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use burn::{
@@ -39,21 +42,48 @@ impl Default for GradientScale {
     }
 }
 
-/// Puts back what [`AdamW`] kept of parameters, shared by the optimisers of a module's groups.
+/// Hands what [`AdamW`] keeps of parameters in and out, shared by the optimisers of a module's groups.
 ///
-/// Burn's own way to load an optimiser's state goes through its default device, which may be one that is not there. Here the
-/// moments come in as the gradients of two steps, the first moments and then the second, which move no weight.
+/// Burn's own ways go through its default device, which may be one that is not there, and through copies of everything. Here both
+/// are steps of a kind that move no weight.
 #[derive(Debug, Clone, Default)]
-pub struct Restoring(Arc<AtomicUsize>);
+pub struct Handover(Arc<Mutex<Handing>>);
 
-impl Restoring {
-    /// From now on, steps restore the state of parameters that had taken `time` steps; with 0, they are ordinary again.
-    pub fn set(&self, time: usize) {
-        self.0.store(time, Ordering::Relaxed);
+/// What a step does.
+#[derive(Debug, Default)]
+enum Handing {
+    /// It moves weights.
+    #[default]
+    Nothing,
+    /// It takes moments in, of parameters that have taken so many steps.
+    In(usize),
+    /// It gives states out, by the number that each parameter has for its gradient.
+    Out(BTreeMap<usize, AdamWState<1>>),
+}
+
+impl Handover {
+    /// Hands in the state of parameters that have taken `time` steps: first `step` has the first moments for its gradients, then
+    /// that of another call the second.
+    pub fn hand_in<R>(&self, time: usize, step: impl FnOnce() -> R) -> R {
+        *self.lock() = Handing::In(time);
+        let result = step();
+        *self.lock() = Handing::Nothing;
+        result
     }
 
-    fn time(&self) -> Option<usize> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|time| *time > 0)
+    /// The states that are kept, flat and not copied, by the number that `step` gives each parameter in place of a gradient: a
+    /// tensor of that number alone. Numbers are exact up to 2^24.
+    pub fn hand_out(&self, step: impl FnOnce()) -> BTreeMap<usize, AdamWState<1>> {
+        *self.lock() = Handing::Out(BTreeMap::new());
+        step();
+        match std::mem::take(&mut *self.lock()) {
+            Handing::Out(states) => states,
+            Handing::Nothing | Handing::In(_) => BTreeMap::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Handing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,8 +104,8 @@ pub struct AdamW {
     pub weight_decay: f64,
     /// What gradients are multiplied with before they are used.
     pub gradient_scale: GradientScale,
-    /// Whether steps restore a state instead of moving weights.
-    pub restoring: Restoring,
+    /// Whether steps hand a state in or out instead of moving weights.
+    pub handover: Handover,
 }
 
 impl AdamW {
@@ -87,7 +117,7 @@ impl AdamW {
             epsilon: 1e-8,
             weight_decay,
             gradient_scale: GradientScale::new(),
-            restoring: Restoring::default(),
+            handover: Handover::default(),
         }
     }
 }
@@ -101,6 +131,21 @@ pub struct AdamWState<const D: usize> {
     pub moment_1: Tensor<D>,
     /// Moving average of the squared gradient.
     pub moment_2: Tensor<D>,
+}
+
+impl<const D: usize> AdamWState<D> {
+    /// The same values along one axis.
+    fn flat(&self) -> AdamWState<1> {
+        let flat = |moment: &Tensor<D>| {
+            let elements = moment.shape().num_elements();
+            moment.clone().reshape([elements])
+        };
+        AdamWState {
+            time: self.time,
+            moment_1: flat(&self.moment_1),
+            moment_2: flat(&self.moment_2),
+        }
+    }
 }
 
 // By hand: the derive works inside of Burn only.
@@ -130,9 +175,19 @@ impl Optimizer for AdamW {
         grad: Tensor<D>,
         state: Option<Self::State<D>>,
     ) -> (Tensor<D>, Option<Self::State<D>>) {
-        if let Some(time) = self.restoring.time() {
-            let moment_1 = state.map_or_else(|| grad.clone(), |state| state.moment_1);
-            return (tensor, Some(AdamWState { time, moment_1, moment_2: grad }));
+        match &mut *self.handover.lock() {
+            Handing::Nothing => {}
+            Handing::In(time) => {
+                let moment_1 = state.map_or_else(|| grad.clone(), |state| state.moment_1);
+                return (tensor, Some(AdamWState { time: *time, moment_1, moment_2: grad }));
+            }
+            Handing::Out(states) => {
+                if let Some(state) = &state {
+                    let number: f32 = grad.into_scalar();
+                    states.insert(number as usize, state.flat());
+                }
+                return (tensor, state);
+            }
         }
         let (time, moments) = match state {
             Some(state) => (state.time + 1, Some([state.moment_1, state.moment_2])),

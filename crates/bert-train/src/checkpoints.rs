@@ -12,7 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bert_core::{NamedTensor, write_atomically, write_safetensors};
+use bert_core::{LazyTensor, write_atomically, write_safetensors_lazily};
+use bert_kernels::AdamWState;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     fingerprint::{Fingerprint, checksum},
     observer::Observer,
     recorder::Record,
-    training_state::{Evaluations, MOMENTS, Moments, Saved, Snapshot, TrainingState},
+    training_state::{Evaluations, MOMENTS, Saved, Snapshot, TrainingState},
 };
 
 /// The layout of a checkpoint that this version writes and reads.
@@ -89,13 +90,13 @@ impl Checkpoints {
         let dir = staged.path();
         let best_step = state.evaluations.best.as_ref().map(|(step, _)| *step);
 
-        write_safetensors(dir.join(WEIGHTS), &(snapshot.weights)())?;
-        let moments = (snapshot.optimizer)()?;
+        write_safetensors_lazily(dir.join(WEIGHTS), (snapshot.weights)())?;
+        let states = (snapshot.optimizer)();
         let optimizer_steps =
-            moments.iter().map(|(name, moment)| (name.clone(), moment.steps)).collect();
-        write_safetensors(dir.join(OPTIMIZER), &tensors(moments))?;
+            states.iter().map(|(name, state)| (name.clone(), state.time)).collect();
+        write_safetensors_lazily(dir.join(OPTIMIZER), moments(states))?;
         if let Some(average) = snapshot.average {
-            write_safetensors(dir.join(AVERAGE), &average())?;
+            write_safetensors_lazily(dir.join(AVERAGE), average())?;
         }
         if best_step.is_some() {
             // The best model is mostly one that lies on the disk already, in a file that nobody writes to again.
@@ -109,7 +110,7 @@ impl Checkpoints {
             let is_linked =
                 source.is_some_and(|source| fs::hard_link(source, dir.join(BEST)).is_ok());
             if !is_linked {
-                write_safetensors(dir.join(BEST), &(snapshot.best)())?;
+                write_safetensors_lazily(dir.join(BEST), (snapshot.best)())?;
             }
         }
         let state = State {
@@ -312,15 +313,15 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// The moments of all parameters as tensors.
-fn tensors(moments: Moments) -> Vec<NamedTensor> {
-    let of = |(name, moment): (String, crate::training_state::Moment)| {
-        MOMENTS.into_iter().zip(moment.moments).map(move |(which, values)| NamedTensor {
+fn moments(states: BTreeMap<String, AdamWState<1>>) -> Vec<LazyTensor<'static>> {
+    let of = |(name, AdamWState { moment_1, moment_2, .. }): (String, AdamWState<1>)| {
+        MOMENTS.into_iter().zip([moment_1, moment_2]).map(move |(which, moment)| LazyTensor {
             name: format!("{name}.{which}"),
-            shape: vec![values.len()],
-            values,
+            shape: moment.dims().into(),
+            values: Box::new(|| moment.into_data().iter::<f32>().collect()),
         })
     };
-    moments.into_iter().flat_map(of).collect()
+    states.into_iter().flat_map(of).collect()
 }
 
 /// Gives a whole checkpoint its name, durably; one that has it already was damaged, or is the same.

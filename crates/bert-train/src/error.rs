@@ -1145,12 +1145,6 @@ pub enum Error {
         /// What the reader said.
         source: safetensors::SafeTensorError,
     },
-    /// What the optimiser keeps can't be written down.
-    #[error("the optimiser's state can't be recorded: {reason}")]
-    OptimizerRecord {
-        /// What is wrong.
-        reason: String,
-    },
     /// A run was told to end.
     #[error("interrupted after step {step}{}", going_on(*.step, *.kept, .out.as_deref()))]
     Interrupted {
@@ -1399,7 +1393,6 @@ impl Error {
             Self::Task { source, .. } => source.is_bad_input(),
             Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
             Self::NotFinite { .. }
-            | Self::OptimizerRecord { .. }
             | Self::NoTrial { .. }
             | Self::SearchInterrupted { .. }
             | Self::NoGradient { .. }

@@ -410,7 +410,7 @@ fn keep<M: Trainable>(
         weights: &|| weights_of(model, trained),
         average: averaged.as_ref().map(|averaged| averaged as &dyn Fn() -> _),
         best: &|| best.map(|best| weights_of(best, trained)).unwrap_or_default(),
-        optimizer: &|| optimizer.moments(),
+        optimizer: &|| optimizer.states(model),
     })
 }
 

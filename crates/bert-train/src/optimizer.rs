@@ -5,19 +5,17 @@ use std::{
     iter,
 };
 
-use bert_kernels::{AdamW, GradientScale, Restoring, sum_of_squares};
+use bert_kernels::{AdamW, AdamWState, GradientScale, Handover, sum_of_squares};
 use burn::{
     lr_scheduler::module_lr_scheduler::{ModuleLearningRate, ModuleLrScheduler},
     module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
     optim::{GradientsParams, ModuleOptimizer},
-    tensor::{DType, Tensor, TensorData},
+    tensor::{Tensor, TensorData},
 };
-use burn_pack::Reader;
 
 use crate::{
-    error::{Error, Result},
     recipe::Recipe,
-    training_state::{MOMENTS, Moment, Moments},
+    training_state::{MOMENTS, Moments},
 };
 
 /// The parts of a path by which parameters are grouped; paths are those of the model's fields.
@@ -34,8 +32,8 @@ pub struct Optimizer {
     groups: ModuleOptimizer,
     /// What every gradient is multiplied with in the step, shared by all groups.
     scale: GradientScale,
-    /// Whether a step moves weights or restores what was kept of them, shared by all groups.
-    restoring: Restoring,
+    /// The way of states in and out, shared by all groups.
+    handover: Handover,
     max_grad_norm: f64,
     /// What the last step saw.
     squares: Vec<(ParamId, f64)>,
@@ -44,10 +42,10 @@ pub struct Optimizer {
 impl Optimizer {
     /// AdamW with the recipe's decay on all parameters but biases and norms.
     pub fn new(recipe: &Recipe) -> Self {
-        let (scale, restoring) = (GradientScale::new(), Restoring::default());
+        let (scale, handover) = (GradientScale::new(), Handover::default());
         let adamw = |weight_decay: f64| AdamW {
             gradient_scale: scale.clone(),
-            restoring: restoring.clone(),
+            handover: handover.clone(),
             ..AdamW::new(weight_decay)
         };
         Self {
@@ -57,7 +55,7 @@ impl Optimizer {
                 None,
             ),
             scale,
-            restoring,
+            handover,
             max_grad_norm: recipe.max_grad_norm,
             squares: vec![],
         }
@@ -89,39 +87,17 @@ impl Optimizer {
         (self.groups.step(rates, model, gradients), norm)
     }
 
-    /// What is kept of every parameter that has taken a step.
-    ///
-    /// # Errors
-    /// [`Error::OptimizerRecord`] when Burn's record of it can't be made or read.
-    pub(crate) fn moments(&self) -> Result<Moments> {
-        let refuse = |reason: String| Error::OptimizerRecord { reason };
-        let reader = self.reader()?;
-        let mut moments: Moments = steps_in(&reader)?
-            .into_iter()
-            .map(|(name, steps)| (name, Moment { steps, moments: [vec![], vec![]] }))
-            .collect();
-        let paths = reader.metadata().clone();
-        for tensor in reader.into_tensors().map_err(|error| refuse(error.to_string()))? {
-            let (name, dtype, shape, _, bytes) =
-                tensor.into_parts().map_err(|error| refuse(error.to_string()))?;
-            let place = name.split_once('.').and_then(|(id, field)| {
-                let which = MOMENTS.iter().position(|moment| *moment == field)?;
-                Some(&mut moments.get_mut(paths.get(id)?)?.moments[which])
-            });
-            let (Some(place), DType::F32) = (place, dtype) else {
-                return Err(refuse(format!("unexpected tensor {name} of type {dtype:?}")));
-            };
-            *place = TensorData::from_bytes(bytes, shape, dtype).iter::<f32>().collect();
-        }
-        Ok(moments)
-    }
-
-    /// How many steps each parameter has taken, by its path.
-    ///
-    /// # Errors
-    /// As [`moments`](Self::moments).
-    pub(crate) fn steps(&self) -> Result<BTreeMap<String, usize>> {
-        steps_in(&self.reader()?)
+    /// What is kept of each parameter of `model`, flat, by its path; nothing is copied.
+    pub(crate) fn states<M: Module>(&self, model: &M) -> BTreeMap<String, AdamWState<1>> {
+        let mut numbered =
+            Numbered { path: vec![], names: vec![], gradients: GradientsParams::new() };
+        model.visit(&mut numbered);
+        let mut groups = self.groups.clone();
+        let mut states = self.handover.hand_out(|| {
+            groups.step(ModuleLearningRate::from(0.0), model.clone(), numbered.gradients);
+        });
+        let names = numbered.names.into_iter().enumerate();
+        names.filter_map(|(number, name)| Some((name, states.remove(&number)?))).collect()
     }
 
     /// Puts back what was kept of the parameters of `model`, which stay as they are.
@@ -142,9 +118,9 @@ impl Optimizer {
                     AsGradients { path: vec![], moments, steps, which, gradients, found: vec![] };
                 model.visit(&mut visitor);
                 left.retain(|name| !visitor.found.iter().any(|found| found == name));
-                self.restoring.set(steps);
-                model = self.groups.step(ModuleLearningRate::from(0.0), model, visitor.gradients);
-                self.restoring.set(0);
+                let step =
+                    || self.groups.step(ModuleLearningRate::from(0.0), model, visitor.gradients);
+                model = self.handover.hand_in(steps, step);
             }
         }
         match left.first() {
@@ -152,25 +128,29 @@ impl Optimizer {
             None => Ok(model),
         }
     }
-
-    fn reader(&self) -> Result<Reader> {
-        let refuse = |reason: String| Error::OptimizerRecord { reason };
-        let bytes =
-            self.groups.to_record().into_bytes().map_err(|error| refuse(error.to_string()))?;
-        Reader::from_bytes(bytes).map_err(|error| refuse(error.to_string()))
-    }
 }
 
-/// How many steps each parameter in a record of Burn's has taken; there, parameters go by ids that have a path each.
-fn steps_in(reader: &Reader) -> Result<BTreeMap<String, usize>> {
-    let of = |(id, path): (&String, &String)| {
-        let time = reader.scalars().get(&format!("{id}.time"));
-        let steps = time.and_then(|time| usize::try_from(*time).ok());
-        let reason = || format!("{path} has no number of steps");
-        let steps = steps.ok_or_else(|| Error::OptimizerRecord { reason: reason() })?;
-        Ok((path.clone(), steps))
-    };
-    reader.metadata().iter().map(of).collect()
+/// Each parameter's number, in place of its gradient.
+struct Numbered {
+    path: Vec<String>,
+    names: Vec<String>,
+    gradients: GradientsParams,
+}
+
+impl ModuleVisitor for Numbered {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let number = Tensor::<D>::full([1; D], self.names.len() as f64, &param.device().inner());
+        self.gradients.register(param.id, number);
+        self.names.push(self.path.join("."));
+    }
 }
 
 /// The moments of one kind, of the parameters that have taken so many steps, as gradients.
@@ -261,9 +241,15 @@ fn group(pattern: &str) -> ParamGroup {
 
 #[cfg(test)]
 impl Optimizer {
-    /// The optimiser with another one for some parameters.
-    pub(crate) fn with(mut self, pattern: &str, other: impl burn::optim::Optimizer) -> Self {
-        self.groups = self.groups.with_group(group(pattern), other, None);
+    /// The optimiser with another one for some parameters, made of AdamW as it is here.
+    pub(crate) fn with<O: burn::optim::Optimizer>(
+        mut self,
+        pattern: &str,
+        other: impl FnOnce(AdamW) -> O,
+    ) -> Self {
+        let (gradient_scale, handover) = (self.scale.clone(), self.handover.clone());
+        let own = AdamW { gradient_scale, handover, ..AdamW::new(0.01) };
+        self.groups = self.groups.with_group(group(pattern), other(own), None);
         self
     }
 }

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use bert_core::NamedTensor;
+use bert_core::LazyTensor;
+use bert_kernels::AdamWState;
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     tensor::{Tensor, TensorData},
@@ -159,13 +160,13 @@ impl TrainingState {
 pub struct Snapshot<'a> {
     pub(crate) state: &'a TrainingState,
     /// Every parameter that is trained by its path, as it lies in memory.
-    pub(crate) weights: &'a dyn Fn() -> Vec<NamedTensor>,
+    pub(crate) weights: &'a dyn Fn() -> Vec<LazyTensor<'static>>,
     /// Their average, where it is kept.
-    pub(crate) average: Option<&'a dyn Fn() -> Vec<NamedTensor>>,
+    pub(crate) average: Option<&'a dyn Fn() -> Vec<LazyTensor<'static>>>,
     /// Those of the best model, where there was an evaluation.
-    pub(crate) best: &'a dyn Fn() -> Vec<NamedTensor>,
-    /// What the optimiser keeps.
-    pub(crate) optimizer: &'a dyn Fn() -> Result<Moments>,
+    pub(crate) best: &'a dyn Fn() -> Vec<LazyTensor<'static>>,
+    /// What the optimiser keeps of each parameter, by its path.
+    pub(crate) optimizer: &'a dyn Fn() -> BTreeMap<String, AdamWState<1>>,
 }
 
 impl Snapshot<'_> {
@@ -227,10 +228,10 @@ impl Saved {
             .restore(model, &moments)
             .map_err(|name| self.refuse(&name, "the model has no such trainable parameter"))?;
         drop(moments);
-        let restored = optimizer.steps()?;
+        let restored = optimizer.states(&model);
         for (name, steps) in &self.optimizer_steps {
-            if restored.get(name) != Some(steps) {
-                let got = restored.get(name).copied().unwrap_or(0);
+            let got = restored.get(name).map_or(0, |state| state.time);
+            if got != *steps {
                 let reason = format!("its optimiser state is of {got} steps, expected {steps}");
                 return Err(self.refuse(name, reason));
             }
@@ -337,11 +338,14 @@ pub(crate) fn trained_paths<M: Module>(module: &M) -> BTreeSet<String> {
 }
 
 /// The parameters of a module that are `trained` by their paths, as they lie in memory.
-pub(crate) fn weights_of<M: Module>(module: &M, trained: &BTreeSet<String>) -> Vec<NamedTensor> {
+pub(crate) fn weights_of<M: Module>(
+    module: &M,
+    trained: &BTreeSet<String>,
+) -> Vec<LazyTensor<'static>> {
     struct Collector<'a> {
         path: Vec<String>,
         trained: &'a BTreeSet<String>,
-        tensors: Vec<NamedTensor>,
+        tensors: Vec<LazyTensor<'static>>,
     }
     impl ModuleVisitor for Collector<'_> {
         fn enter_module(&mut self, name: &str, _container_type: &str) {
@@ -355,9 +359,9 @@ pub(crate) fn weights_of<M: Module>(module: &M, trained: &BTreeSet<String>) -> V
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let name = self.path.join(".");
             if self.trained.contains(&name) {
-                let values = param.val().into_data().iter::<f32>().collect();
-                let shape = param.shape().to_vec();
-                self.tensors.push(NamedTensor { name, shape, values });
+                let (tensor, shape) = (param.val(), param.shape().to_vec());
+                let values = Box::new(|| tensor.into_data().iter::<f32>().collect());
+                self.tensors.push(LazyTensor { name, shape, values });
             }
         }
     }

@@ -3,8 +3,9 @@
 //! The twin has the paths and the ids of the model's parameters, which is all that an optimiser tells them apart by. So the
 //! optimiser of the run is asked, and not the settings that it was made from, at next to no cost.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use bert_kernels::AdamWState;
 use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLearningRate,
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
@@ -12,11 +13,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use crate::{
-    error::Result,
-    optimizer::{Optimizer, clip_factor},
-    training_state::Moments,
-};
+use crate::optimizer::{Optimizer, clip_factor};
 
 /// A parameter of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,15 +71,12 @@ pub(crate) fn parameters<M: Module>(model: &M) -> Vec<Parameter> {
 
 /// How `optimizer`, which has taken no step yet, treats each of the `trained` parameters of `model` at these rates, in their
 /// order.
-///
-/// # Errors
-/// [`Error::OptimizerRecord`](crate::Error::OptimizerRecord) when its state can't be read.
 pub(crate) fn treatments<M: Module>(
     model: &M,
     optimizer: &Optimizer,
     trained: &[&Parameter],
     rates: &ModuleLearningRate,
-) -> Result<Vec<Treatment>> {
+) -> Vec<Treatment> {
     let limit = optimizer.max_grad_norm();
     let root = (trained.len() as f64).sqrt();
     // All gradients are the same number: first far below what is clipped, then above it.
@@ -91,12 +85,12 @@ pub(crate) fn treatments<M: Module>(
     let large = norm / root;
     // What is clipped is a little shorter than the limit.
     let clipped_by = limit / (norm * clip_factor(norm, limit));
-    let free = step(model, optimizer, 0.0, small, rates)?;
+    let free = step(model, optimizer, 0.0, small, rates);
     let clipped = match limit < MOST_CLIPPED {
-        true => Some(step(model, optimizer, 0.0, large, rates)?),
+        true => Some(step(model, optimizer, 0.0, large, rates)),
         false => None,
     };
-    let decayed = step(model, optimizer, 1.0, 0.0, &ModuleLearningRate::from(1.0))?;
+    let decayed = step(model, optimizer, 1.0, 0.0, &ModuleLearningRate::from(1.0));
     let treatment = |parameter: &&Parameter| {
         let moment = |stepped: &Stepped| stepped.moment(&parameter.path);
         // The first moment is proportional to the gradient that was used.
@@ -109,7 +103,7 @@ pub(crate) fn treatments<M: Module>(
             clip: used.map_or(f64::INFINITY, |used| used * small * root * clipped_by),
         }
     };
-    Ok(trained.iter().map(treatment).collect())
+    trained.iter().map(treatment).collect()
 }
 
 /// That of [`AdamW`](bert_kernels::AdamW).
@@ -121,7 +115,7 @@ pub(crate) const MOST_CLIPPED: f64 = 1e6;
 /// The twin after a step.
 struct Stepped {
     weights: HashMap<ParamId, f64>,
-    moments: Moments,
+    states: BTreeMap<String, AdamWState<1>>,
 }
 
 impl Stepped {
@@ -130,7 +124,8 @@ impl Stepped {
     }
 
     fn moment(&self, path: &str) -> Option<f64> {
-        self.moments.get(path)?.moments[0].first().map(|moment| f64::from(*moment))
+        let moment = self.states.get(path)?.moment_1.clone();
+        moment.into_data().iter::<f64>().next()
     }
 }
 
@@ -141,7 +136,7 @@ fn step<M: Module>(
     weight: f64,
     gradient: f64,
     rates: &ModuleLearningRate,
-) -> Result<Stepped> {
+) -> Stepped {
     let twin = model.clone().map(&mut Shrink(weight));
     let mut gradients = Fill { value: gradient, gradients: GradientsParams::new() };
     twin.visit(&mut gradients);
@@ -149,7 +144,7 @@ fn step<M: Module>(
     let (twin, _) = optimizer.step(twin, gradients.gradients, rates.clone());
     let mut weights = Read(HashMap::new());
     twin.visit(&mut weights);
-    Ok(Stepped { weights: weights.0, moments: optimizer.moments()? })
+    Stepped { weights: weights.0, states: optimizer.states(&twin) }
 }
 
 /// Makes one number of every parameter.
@@ -192,7 +187,7 @@ impl ModuleVisitor for Read {
 #[cfg(all(test, feature = "flex"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use bert_kernels::{AdamW, AdamWState};
+    use bert_kernels::{AdamW, AdamWState, GradientScale};
     use burn::{
         nn::{Linear, LinearConfig},
         tensor::Device,
@@ -219,7 +214,7 @@ mod tests {
         let model = Two { classifier: linear(), other: linear() };
         let all = parameters(&model);
         let rates = learning_rates(recipe, 0, factor);
-        treatments(&model, optimizer, &all.iter().collect::<Vec<_>>(), &rates).unwrap()
+        treatments(&model, optimizer, &all.iter().collect::<Vec<_>>(), &rates)
     }
 
     #[track_caller]
@@ -248,7 +243,8 @@ mod tests {
     fn a_group_with_a_clip_of_its_own_is_seen() {
         let recipe = recipe();
         // Its gradients are not scaled: the scale belongs to the others.
-        let optimizer = Optimizer::new(&recipe).with(r"^other\.", AdamW::new(0.01));
+        let optimizer = Optimizer::new(&recipe)
+            .with(r"^other\.", |own| AdamW { gradient_scale: GradientScale::new(), ..own });
         let treatments = asked(&optimizer, &recipe, 1.0);
         assert_close(treatments[1].clip, 2.5);
         // Ten times the limit goes through.
@@ -276,7 +272,7 @@ mod tests {
             }
         }
         let recipe = recipe();
-        let optimizer = Optimizer::new(&recipe).with("^classifier.bias$", Nothing);
+        let optimizer = Optimizer::new(&recipe).with("^classifier.bias$", |_| Nothing);
         let kept: Vec<bool> =
             asked(&optimizer, &recipe, 1.0).iter().map(|own| own.is_kept).collect();
         assert_eq!(kept, [true, false, true, true]);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     io::{self, Write},
     path::Path,
 };
@@ -26,6 +27,59 @@ pub struct NamedTensor {
     pub shape: Vec<usize>,
     /// The values, the last axis varying fastest.
     pub values: Vec<f32>,
+}
+
+/// A tensor whose values are made when they are written.
+pub struct LazyTensor<'a> {
+    /// Its name.
+    pub name: String,
+    /// The sizes of its axes.
+    pub shape: Vec<usize>,
+    /// Gives the values, the last axis varying fastest.
+    pub values: Box<dyn FnOnce() -> Vec<f32> + 'a>,
+}
+
+impl fmt::Debug for LazyTensor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, shape, .. } = self;
+        f.debug_struct("LazyTensor")
+            .field("name", name)
+            .field("shape", shape)
+            .finish_non_exhaustive()
+    }
+}
+
+/// [`write_safetensors`] of tensors that are made one after the other, so that no more than one of them is in memory.
+///
+/// # Errors
+/// A name comes twice, the values do not fill the shape, or the file cannot be written.
+pub fn write_safetensors_lazily(path: impl AsRef<Path>, tensors: Vec<LazyTensor>) -> Result<()> {
+    let path = path.as_ref();
+    let mut seen = BTreeSet::new();
+    for LazyTensor { name, .. } in &tensors {
+        if !seen.insert(name) {
+            let [tensor, first, second] = [(); 3].map(|()| name.clone());
+            return Err(Error::DuplicateTensor { path: path.into(), tensor, first, second });
+        }
+    }
+    let infos =
+        tensors.iter().map(|tensor| (tensor.name.clone(), Dtype::F32, tensor.shape.clone()));
+    let header = padded_header(path, infos)?;
+    let mut unfilled = None;
+    let written = write_atomically_with(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        tensors.into_iter().try_for_each(|LazyTensor { name, shape, values }| {
+            let values = values();
+            if shape.iter().product::<usize>() != values.len() {
+                let (path, found) = (path.to_owned(), values.len());
+                unfilled = Some(Error::TensorLength { path, tensor: name, shape, found });
+                return Err(io::Error::other("the values do not fill the shape"));
+            }
+            write_values(file, &values)
+        })
+    });
+    unfilled.map_or(written, Err)
 }
 
 /// Writes tensors as 32-bit floats to a
@@ -152,6 +206,36 @@ mod tests {
         );
         let tensors = [tensor("a", &[usize::MAX, 2], &[])];
         assert!(write_safetensors("m.safetensors", &tensors).is_err());
+    }
+
+    /// Tensors that are made one by one give the same file, and the same faults, which leave nothing behind.
+    #[test]
+    fn lazy_tensors_are_written_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let [eager, lazy] = ["eager", "lazy"].map(|name| dir.path().join(name));
+        let tensors = [tensor("b", &[2, 1], &[1.0, -2.0]), tensor("a", &[], &[0.5])];
+        let of = |tensors: &[NamedTensor]| -> Vec<LazyTensor> {
+            let lazy = |NamedTensor { name, shape, values }: NamedTensor| {
+                let values: Box<dyn FnOnce() -> Vec<f32>> = Box::new(move || values);
+                LazyTensor { name, shape, values }
+            };
+            tensors.iter().cloned().map(lazy).collect()
+        };
+        write_safetensors(&eager, &tensors).unwrap();
+        write_safetensors_lazily(&lazy, of(&tensors)).unwrap();
+        assert_eq!(fs::read(&lazy).unwrap(), fs::read(&eager).unwrap());
+        for wrong in [
+            vec![tensor("a", &[2, 3], &[0.0; 5])],
+            ["a", "a"].map(|name| tensor(name, &[1], &[0.0])).to_vec(),
+        ] {
+            let path = dir.path().join("wrong");
+            let [expected, got] = [
+                write_safetensors(&path, &wrong).unwrap_err(),
+                write_safetensors_lazily(&path, of(&wrong)).unwrap_err(),
+            ];
+            assert_eq!(got.to_string(), expected.to_string());
+            assert!(!path.exists());
+        }
     }
 
     #[test]
