@@ -17,8 +17,11 @@ use crate::{
 const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
 
-/// No word of a list of words with their scores is as long.
+/// No word of a list of words with their scores is as long, in bytes, nor any token that is added to a vocabulary.
 const LONGEST_WORD: usize = 1000;
+
+/// What replaces may make of a text at most: so many times its length.
+const MOST_GROWTH: f64 = 1000.0;
 
 impl Tokenizer {
     /// Reads the tokenizer of a model directory: `tokenizer.json`, else `vocab.txt`; either with
@@ -86,8 +89,11 @@ impl Tokenizer {
         let json: serde_json::Value = serde_json::from_slice(bytes)
             .map_err(|source| Error::Json { path: path.into(), source })?;
         // It also takes its tree of words down by recursion, a level for each byte.
-        let words = json["model"]["vocab"].as_array().into_iter().flatten();
-        let longest = words.filter_map(|word| word[0].as_str()).map(str::len).max();
+        // Of tokens that are added it makes an automaton, in time that grows with the square of their length.
+        let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+        let words = list(&json["model"]["vocab"]).into_iter().map(|word| word[0].clone());
+        let added = list(&json["added_tokens"]).into_iter().map(|token| token["content"].clone());
+        let longest = words.chain(added).filter_map(|word| word.as_str().map(str::len)).max();
         if let Some(length @ LONGEST_WORD..) = longest {
             let message =
                 format!("a word has {length} bytes, fewer than {LONGEST_WORD} are supported");
@@ -96,6 +102,13 @@ impl Tokenizer {
         // Each of these makes a text longer, so that a few dozen fill any memory.
         if json["pre_tokenizer"].to_string().matches("\"ByteLevel\"").count() > 1 {
             return Err(corrupt(path)("pre_tokenizer has ByteLevel more than once".into()));
+        }
+        let growth = growth(&json["normalizer"]);
+        if growth > MOST_GROWTH {
+            let message = format!(
+                "the replacements of normalizer may make a text {growth:.0} times as long, at most {MOST_GROWTH} are supported"
+            );
+            return Err(corrupt(path)(message.into()));
         }
         // Nor does it look before it cuts merges of byte pairs where a prefix should end.
         let library = panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
@@ -169,6 +182,24 @@ fn require(token: &str, model: &WordPiece, path: &Path) -> Result<()> {
     model.token_to_id(token).map(drop).ok_or_else(missing)
 }
 
+/// How many times as long a text may be after all replacements of a normaliser.
+fn growth(normalizer: &serde_json::Value) -> f64 {
+    let of_parts = normalizer["normalizers"].as_array().into_iter().flatten().map(growth);
+    let own = match normalizer["type"].as_str() {
+        Some("Replace") => {
+            let length = |value: &serde_json::Value| value.as_str().map(str::len);
+            let content = length(&normalizer["content"]).unwrap_or(0);
+            // An expression may match a single byte, and even between any two.
+            match length(&normalizer["pattern"]["String"]).filter(|length| *length > 0) {
+                Some(pattern) => (content as f64 / pattern as f64).max(1.0),
+                None => 1.0 + content as f64,
+            }
+        }
+        _ => 1.0,
+    };
+    own * of_parts.product::<f64>()
+}
+
 /// The file's bytes, `None` where it is absent.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
@@ -228,6 +259,25 @@ mod tests {
 
     fn refusal_after(change: impl FnOnce(&mut Value)) -> String {
         refusal(&[(TOKENIZER, &changed(change))])
+    }
+
+    #[test]
+    fn what_grows_without_measure_is_refused() {
+        let long = "a".repeat(1000);
+        let message = refusal_after(|json| json["added_tokens"][0]["content"] = json!(long));
+        assert!(message.contains("a word has 1000 bytes, fewer than 1000"), "{message}");
+        let replace = |pattern: Value, to: &str| json!({"type": "Replace", "pattern": pattern, "content": to});
+        // 12 x 3 = 36 times as long, and that squared.
+        let many = json!([
+            replace(json!({"String": "a"}), &"b".repeat(12)),
+            replace(json!({"Regex": "."}), "cd")
+        ]);
+        let sequence = json!({"type": "Sequence", "normalizers": many});
+        let twice = json!({"type": "Sequence", "normalizers": [sequence, sequence]});
+        let message = refusal_after(|json| json["normalizer"] = twice.clone());
+        assert!(message.contains("1296 times as long, at most 1000"), "{message}");
+        let dir = directory(&[(TOKENIZER, &changed(|json| json["normalizer"] = sequence.clone()))]);
+        Tokenizer::load(dir.path()).unwrap();
     }
 
     #[test]
