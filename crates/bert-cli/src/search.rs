@@ -31,7 +31,8 @@ Examples:
   bert search search.toml --out found
   bert train found/trial-7/run.toml --seeds 5 --out best      # the best settings again, with five seeds
 
-The same command goes on with a search that broke off, and adds the trials that the file has more by now.";
+The same command, without --overwrite, goes on with a search that broke off, and adds the trials that the file has more by \
+now. What trials of the same table read must not change: neither data nor model, nor the method.";
 
 /// Train with many settings drawn from a space, and say which are best.
 #[derive(Debug, Args)]
@@ -45,7 +46,7 @@ pub struct Search {
     /// Backend to train on, see `bert devices` [default: BURN_DEVICE, else the first there]
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
-    /// Train all trials anew
+    /// Train all trials anew: what is there of them is taken away first
     #[arg(long)]
     overwrite: bool,
     /// Print the table as one line of JSON on standard output

@@ -127,8 +127,9 @@ pub struct Train {
     /// with its adapters merged, OUT/adapter has them by themselves, as PEFT reads them [default: none]
     #[arg(long, value_name = "ADAPTERS")]
     lora: Option<LoraConfig>,
-    /// Train with so many seeds, from --seed on, each into OUT/POOLING/seed-K, and say how the results lie; runs that are
-    /// finished there already are not trained again
+    /// Train with so many seeds, from --seed on, each into OUT/POOLING/seed-K (OUT/seed-K of words with tags and of several
+    /// tasks), and say how the results lie; runs that are finished there already are not trained again, and the same command,
+    /// without --overwrite, goes on with what broke off
     #[arg(long, value_name = "N", value_parser = positive)]
     seeds: Option<usize>,
     /// float32, or bfloat16 for the products of affine maps, on CPUs with AVX-512 BF16 [default: float32]
@@ -150,14 +151,14 @@ pub struct Train {
     resume: Option<PathBuf>,
     #[command(flatten)]
     controlling: Controlling,
-    /// Replace the run that --out holds
+    /// Replace the run that --out holds, or with --seeds the runs in it, all of which begin anew
     #[arg(long)]
     overwrite: bool,
     /// What each of several tasks is held against: none, train (trained alone by the same recipe, after the run), or
     /// directories of models [default: none]
     #[arg(long, value_name = "DIR", num_args = 1..)]
     baselines: Vec<PathBuf>,
-    /// Print one closing line of JSON on standard output and nothing else there
+    /// Print one closing line of JSON on standard output and nothing else there; with --check, one a pooling
     #[arg(long)]
     json: bool,
 }

@@ -1,7 +1,7 @@
 //! Runs against runs: which settings are better, and by more than chance.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -10,7 +10,9 @@ use toml::Value;
 use crate::{
     comparison::{ComparedRun, Comparison, Group, LengthBucket, Pair},
     error::{Error, Result},
-    finished_run::{AnsweredRow, RowAnswer, Score, ScoreChoice, run_score, run_settings},
+    finished_run::{
+        AnsweredRow, RowAnswer, Score, ScoreChoice, answered_rows, run_score, run_settings,
+    },
     metrics::is_error,
     statistics::{SignTest, Summary},
 };
@@ -49,12 +51,24 @@ pub(crate) fn compare_runs(runs: &[PathBuf], scoring: Scoring<'_>) -> Result<Com
             flatten("", run_settings(path)?, &mut settings);
             FREE.iter().for_each(|key| drop(settings.remove(*key)));
             let seed = settings.remove("seed").and_then(|seed| seed.parse().ok()).unwrap_or(0);
-            let holds_out = !settings.contains_key("dev");
-            let (score, rows_of) = match scoring {
-                Scoring::Dev(choice) => (run_score(path, choice)?, holds_out.then_some(seed)),
-                Scoring::Model(score) => (score(path)?, None),
+            let (score, measured) = match scoring {
+                Scoring::Dev(choice) => {
+                    let score = run_score(path, choice)?;
+                    let mut rows = answered_rows(path)?;
+                    rows.retain(|row| choice.task.is_none() || row.task == choice.task);
+                    let holds_out = |task: &Option<String>| match task {
+                        None => !settings.contains_key("dev"),
+                        Some(task) => !settings.contains_key(&format!("task.{task}.dev")),
+                    };
+                    (score, measured(&rows, |task| holds_out(task).then_some(seed)))
+                }
+                Scoring::Model(score) => {
+                    let score = score(path)?;
+                    let measured = measured(&score.rows, |_| None);
+                    (score, measured)
+                }
             };
-            Ok(Run { path: path.clone(), settings, seed, rows_of, score })
+            Ok(Run { path: path.clone(), settings, seed, measured, score })
         })
         .collect::<Result<_>>()?;
     check_rows(&runs)?;
@@ -80,9 +94,31 @@ struct Run {
     /// All that was set but the seed, as text.
     settings: BTreeMap<String, String>,
     seed: u64,
-    /// The seed, where it decided which rows were held out for dev.
-    rows_of: Option<u64>,
+    /// What it was measured on, by the task where there are several.
+    measured: BTreeMap<Option<String>, Measured>,
     score: Score,
+}
+
+/// The rows that a model was measured on, each with its truth.
+#[derive(PartialEq)]
+struct Measured {
+    /// The seed, where it decided which rows were held out.
+    held_out: Option<u64>,
+    rows: Vec<(usize, RowAnswer)>,
+}
+
+/// The rows by task, which were held out by `seed_of` it.
+fn measured(
+    rows: &[AnsweredRow],
+    seed_of: impl Fn(&Option<String>) -> Option<u64>,
+) -> BTreeMap<Option<String>, Measured> {
+    let mut measured: BTreeMap<Option<String>, Measured> = BTreeMap::new();
+    for row in rows {
+        let of_task = || Measured { held_out: seed_of(&row.task), rows: vec![] };
+        let own = measured.entry(row.task.clone()).or_insert_with(of_task);
+        own.rows.push((row.row, row.gold.clone()));
+    }
+    measured
 }
 
 /// Runs that differ in nothing but the seed.
@@ -105,21 +141,24 @@ fn flatten(prefix: &str, table: toml::Table, into: &mut BTreeMap<String, String>
 
 /// Refuses runs that were not measured on the same rows; where rows were held out, those of one seed.
 fn check_rows(runs: &[Run]) -> Result<()> {
-    fn rows(run: &Run) -> impl Iterator<Item = (usize, &RowAnswer)> {
-        run.score.rows.iter().map(|row| (row.row, &row.gold))
-    }
-    let mut first_of: HashMap<Option<u64>, &Run> = HashMap::new();
     for run in runs {
-        let first = first_of.entry(run.rows_of).or_insert(run);
-        let is_same_kind = runs[0].rows_of.is_some() == run.rows_of.is_some();
-        let other = if is_same_kind { *first } else { &runs[0] };
         let metrics = [runs[0].score.metric.clone(), run.score.metric.clone()];
         if metrics[0] != metrics[1] {
             let (first, second) = (runs[0].path.clone(), run.path.clone());
             return Err(Error::DifferentScores { first, second, metrics });
         }
-        if !is_same_kind || !rows(other).eq(rows(run)) {
-            return Err(Error::DevRows { first: other.path.clone(), second: run.path.clone() });
+        let tasks: BTreeSet<_> = runs[0].measured.keys().chain(run.measured.keys()).collect();
+        for task in tasks {
+            let of = |run: &'_ Run| run.measured.get(task).map(|own| own.held_out);
+            let is_held_out = |run: &Run| of(run).flatten().is_some();
+            // Which rows another seed holds out says nothing.
+            let first = match is_held_out(&runs[0]) && is_held_out(run) {
+                true => runs.iter().find(|other| of(other) == of(run)).unwrap_or(run),
+                false => &runs[0],
+            };
+            if first.measured.get(task) != run.measured.get(task) {
+                return Err(Error::DevRows { first: first.path.clone(), second: run.path.clone() });
+            }
         }
     }
     Ok(())

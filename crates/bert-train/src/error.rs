@@ -1156,11 +1156,25 @@ pub enum Error {
         out: Option<PathBuf>,
     },
     /// A search was told to end.
-    #[error("interrupted in trial {trial}: the same command goes on with the search in {out}")]
+    #[error(
+        "interrupted in trial {trial}: the same command without --overwrite goes on with the search in {out}"
+    )]
     SearchInterrupted {
         /// The trial, from 0.
         trial: usize,
         /// The search's directory.
+        out: PathBuf,
+    },
+    /// Several runs were told to end.
+    #[error(
+        "interrupted in run {number} of {count}, {out}: the same command without --overwrite goes on with it and with those after it"
+    )]
+    RunsInterrupted {
+        /// The run, from 1.
+        number: usize,
+        /// All runs.
+        count: usize,
+        /// The run's directory.
         out: PathBuf,
     },
     /// No trial of a search has come to its end.
@@ -1183,8 +1197,8 @@ pub enum Error {
     },
     /// The directory of a run holds something that is no run.
     #[error(
-        "{path} is not empty and holds no run (run.toml) that --overwrite could replace: give \
-         another --out"
+        "{path} is not empty and holds no run (run.toml beside metrics.jsonl, about.json or bert-tune.json) that could be \
+         replaced or gone on with: give another --out"
     )]
     OutNotRun {
         /// The directory.
@@ -1276,7 +1290,12 @@ impl Error {
 
     /// Whether work was told to end, and can be gone on with.
     pub fn is_interruption(&self) -> bool {
-        matches!(self, Self::Interrupted { .. } | Self::SearchInterrupted { .. })
+        matches!(
+            self,
+            Self::Interrupted { .. }
+                | Self::SearchInterrupted { .. }
+                | Self::RunsInterrupted { .. }
+        )
     }
 
     /// Whether the cause is in what the user gave (data, flags, a run file) and not in the work on it.
@@ -1395,6 +1414,7 @@ impl Error {
             Self::NotFinite { .. }
             | Self::NoTrial { .. }
             | Self::SearchInterrupted { .. }
+            | Self::RunsInterrupted { .. }
             | Self::NoGradient { .. }
             | Self::ZeroGradient { .. }
             | Self::NotOptimised { .. }

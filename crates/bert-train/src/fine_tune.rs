@@ -306,7 +306,8 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             let is_interrupted = observer.is_interrupted() || rests;
             let (steps, time) = (state.step - kept_step, kept_at.elapsed());
             let is_due = !is_last && control.checkpoint_every.is_due(steps, time, false);
-            if is_due || is_interrupted && control.checkpoint_every != Every::Never {
+            // What rests is to go on, whatever becomes of what is interrupted.
+            if is_due || rests || is_interrupted && control.checkpoint_every != Every::Never {
                 state.mixer = mixer.state.clone();
                 keep(
                     &state,
@@ -345,7 +346,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         let rests = !is_over(&state) && does_rest(&state, observer)?;
         let (steps, time) = (state.step - kept_step, kept_at.elapsed());
         let is_due = control.checkpoint_every.is_due(steps, time, true);
-        if is_due || rests && control.checkpoint_every != Every::Never {
+        if is_due || rests {
             state.mixer = mixer.state.clone();
             keep(&state, &trained, &model, average.as_ref(), best.as_ref(), &optimizer, observer)?;
             (kept_step, kept_at) = (state.step, Instant::now());

@@ -57,12 +57,23 @@ impl Fingerprint {
             let mut names = self.files.keys().chain(now.files.keys());
             let path = names.find(|path| self.files.get(*path) != now.files.get(*path))?;
             Some(match (self.files.get(path), now.files.get(path)) {
-                (Some(_), Some(_)) => format!("{path} has other content"),
+                (Some(_), Some(_)) => has_other_content(path),
                 (Some(_), None) => format!("{path} is not there any more"),
                 (None, _) => format!("{path} was not there"),
             })
         })
     }
+
+    /// The first file that runs of other settings have read, too, and that is another one `now`, in words.
+    pub(crate) fn changed_file(&self, now: &Self) -> Option<String> {
+        let is_other =
+            |path: &&String| now.files.get(*path).is_some_and(|sum| *sum != self.files[*path]);
+        self.files.keys().find(is_other).map(|path| has_other_content(path))
+    }
+}
+
+fn has_other_content(path: &str) -> String {
+    format!("{path} has other content")
 }
 
 /// A path, or parallel files with commas between them.
@@ -73,7 +84,8 @@ fn parts(path: &Path) -> Vec<PathBuf> {
     }
 }
 
-fn settings_difference(then: &str, now: &str) -> Option<String> {
+/// The first difference between two run files in what decides the numbers of a run, in words.
+pub(crate) fn settings_difference(then: &str, now: &str) -> Option<String> {
     let flat = |text: &str| {
         let mut keys = BTreeMap::new();
         if let Ok(table) = toml::from_str::<toml::Table>(text) {
@@ -156,8 +168,11 @@ mod tests {
         assert_eq!(said_of_mixture, "recompute was left out and is true");
         fs::write(&data, "b").unwrap();
         assert!(said(settings).ends_with("a.tsv has other content"));
+        let changed = first.changed_file(&of("lr = 7")).unwrap();
+        assert!(changed.ends_with("a.tsv has other content"), "{changed}");
         fs::write(&data, "a").unwrap();
         fs::write(model.join("new.json"), "a").unwrap();
+        assert_eq!(first.changed_file(&of(settings)), None);
         assert!(said(settings).ends_with("new.json was not there"));
     }
 

@@ -14,6 +14,7 @@ use crate::{
     about::About,
     adapter::{Adapter, say_trained},
     baselines::{Baselines, TaskComparison},
+    check::Check,
     checkpoints::Checkpoints,
     error::{Error, Result},
     fine_tune::{fine_tune, fine_tune_from},
@@ -260,6 +261,14 @@ fn train_alone(
 struct Steps<'a>(&'a mut dyn Observer);
 
 impl Observer for Steps<'_> {
+    fn notice(&mut self, text: &str) {
+        self.0.notice(text);
+    }
+
+    fn checked(&mut self, check: &Check) -> Result<()> {
+        self.0.checked(check)
+    }
+
     fn step(&mut self, report: &StepReport) {
         self.0.step(report);
     }
@@ -271,6 +280,7 @@ impl Observer for Steps<'_> {
     ) -> Result<()> {
         self.0.epoch(report, parameters)
     }
+
     fn is_interrupted(&self) -> bool {
         self.0.is_interrupted()
     }

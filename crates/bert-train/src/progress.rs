@@ -27,7 +27,7 @@ pub struct Progress {
     line: ProgressBar,
     /// When the last plain line was written, since the first batch.
     written: Duration,
-    /// The mean loss of the steps since the last epoch, weighted towards the latest.
+    /// The mean loss of the run's steps since its last epoch, weighted towards the latest.
     loss: Option<f64>,
     /// Set where the run is to end.
     interrupt: Option<Arc<AtomicBool>>,
@@ -81,6 +81,8 @@ impl Observer for Progress {
     }
 
     fn checked(&mut self, check: &Check) -> Result<()> {
+        // The first step of another run.
+        self.loss = None;
         self.say(&check.summary());
         check.warnings.iter().for_each(|warning| self.say(&format!("warning: {warning}")));
         Ok(())
@@ -155,6 +157,7 @@ fn clock(seconds: f64) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -177,6 +180,26 @@ mod tests {
         progress.step(&report(0, 100));
         progress.step(&report(5, 20));
         assert_eq!(progress.written, Duration::from_secs(20));
+    }
+
+    /// The check of the first step comes before what the step says.
+    #[test]
+    fn the_loss_of_a_run_begins_with_its_own() {
+        let mut progress = Progress::new();
+        progress.line = ProgressBar::hidden();
+        progress.loss = Some(9.0);
+        let memory = serde_json::json!({
+            "parameters": 1, "gradients": 1, "optimizer_state": 2, "best_model": 1, "average": 0, "activations": 9,
+            "free": null, "total": null,
+        });
+        let plan = serde_json::json!({
+            "steps": 9, "warmup_steps": 0, "seconds": 1.0, "rows": 9, "cut_rows": 0, "mean_tokens": 3.0, "most_tokens": 5,
+            "memory": memory,
+        });
+        let check = serde_json::json!({ "step": 1, "groups": [], "plan": plan, "warnings": [] });
+        let check = serde_json::from_value(check).unwrap();
+        progress.checked(&check).unwrap();
+        assert_eq!(progress.loss, None);
     }
 
     #[test]

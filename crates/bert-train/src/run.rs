@@ -377,8 +377,8 @@ fn say_cut(
     }
 }
 
-/// The files of a run beside its run file and its report.
-const FILES: [&str; 12] = [
+/// The files of a run beside its log, its run file and its report.
+const FILES: [&str; 11] = [
     PREDICTIONS_FILE,
     CHECK_FILE,
     "model.safetensors",
@@ -386,12 +386,19 @@ const FILES: [&str; 12] = [
     ABOUT_FILE,
     "config.json",
     SETTINGS_FILE,
-    LOG_FILE,
     "tokenizer.json",
     "tokenizer_config.json",
     "vocab.txt",
     "special_tokens_map.json",
 ];
+
+/// What tells a run beside its run file, which may be a person's own. The log is there as long as the run file is.
+const MARKS: [&str; 3] = [LOG_FILE, SETTINGS_FILE, ABOUT_FILE];
+
+/// Whether a directory holds a run, however far it came.
+fn holds_run(dir: &Path) -> bool {
+    dir.join(RUN_FILE).exists() && MARKS.iter().any(|mark| dir.join(mark).exists())
+}
 
 /// Refuses a directory that a run may not be written to.
 pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()> {
@@ -407,17 +414,21 @@ pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()>
     if is_vacant(out).map_err(unusable)? {
         return Ok(());
     }
-    match (out.join(RUN_FILE).exists(), overwrite) {
+    match (holds_run(out), overwrite) {
         (false, _) => Err(Error::OutNotRun { path: out.into() }),
         (true, false) => Err(Error::OutNotEmpty { path: out.into() }),
         (true, true) => Ok(()),
     }
 }
 
-/// Whether a directory holds nothing; what was being written when a run was killed is nothing yet.
+/// Whether a directory holds nothing; what was being written when a run was killed, and a log without a line, is nothing yet.
 pub(crate) fn is_vacant(dir: &Path) -> io::Result<bool> {
-    let mut entries = fs::read_dir(dir)?.flatten();
-    Ok(entries.all(|entry| entry.file_name().to_string_lossy().starts_with(PARTIAL)))
+    let is_empty = |entry: &fs::DirEntry| entry.metadata().is_ok_and(|file| file.len() == 0);
+    let is_nothing = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with(PARTIAL) || name == LOG_FILE && is_empty(&entry)
+    };
+    Ok(fs::read_dir(dir)?.flatten().all(is_nothing))
 }
 
 /// Makes the directory, takes an earlier run's files out of it, so that none is taken for this run's, and writes this run's file:
@@ -433,6 +444,8 @@ pub(crate) fn begin_out(out: &Path, run_file: &str) -> Result<()> {
     ADAPTER_FILES.into_iter().try_for_each(remove)?;
     clear_checkpoints(out).map_err(unusable)?;
     clear_events(out).map_err(unusable)?;
+    // First, so that no run file of ours is ever without it.
+    write_atomically(out.join(LOG_FILE), b"")?;
     write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
     FILES.into_iter().try_for_each(remove)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agreement::Agreement,
+    check::Check,
     checkpoints::clear_checkpoints,
     control::Control,
     error::{Error, Result},
     exact_json,
+    fingerprint::Fingerprint,
     finished_run::{finished_report, is_finished},
     metrics::Metrics,
     observer::{EpochReport, Observer, Reached, StepReport},
@@ -41,13 +43,16 @@ const JOURNAL_FILE: &str = "trial.json";
 ///
 /// Begun again, it goes on where it broke off and comes to the same table: a trial that has come to its end, or has failed, is
 /// read, one that was broken off is resumed. With more trials in the file, those are added. A trial whose settings are those
-/// of an earlier one is left out. The checkpoints of trials that are over are taken away.
+/// of an earlier one is left out. The checkpoints of trials that are over are taken away. With `overwrite` all trials begin
+/// anew: what is there of them is taken away first, so that the call without it goes on with what then breaks off.
 ///
-/// A loss that is no number is the end of its trial, not of the search.
+/// A loss that is no number, a run that memory can't hold, and settings by which something would learn nothing are the end of
+/// their trial, not of the search.
 ///
 /// # Errors
 /// Before the first trial, where the run file would refuse any end of a range, choice or draw, and where a directory holds
-/// another run, but with `overwrite`; [`Error::SearchInterrupted`] where it was told to end; else as [`run`](crate::run).
+/// another run, but with `overwrite`; [`Error::CheckpointChanged`] where a trial was of another method or of files that have
+/// changed; [`Error::SearchInterrupted`] where it was told to end; else as [`run`](crate::run).
 pub fn search(
     config: &SearchConfig,
     out: &Path,
@@ -77,12 +82,16 @@ pub fn search(
         known.insert(run_file.clone(), number);
         let path = out.join(format!("trial-{number}"));
         let planned = Planned::new(run_file, path, run.model(), overwrite)?.with(run);
-        trials.push(Running::new(number, draws, planned, overwrite)?);
+        trials.push(Running::new(number, draws, planned, &config.method)?);
     }
     fs::create_dir_all(out).map_err(unusable)?;
     write_atomically(search_file, config.text().as_bytes())?;
+    if overwrite {
+        trials.iter().try_for_each(Running::clear)?;
+    }
 
-    let mut desk = Desk { out, rungs: &rungs, method: &config.method, device, observer };
+    let read = trials.iter().filter_map(Running::read).collect();
+    let mut desk = Desk { out, rungs: &rungs, method: &config.method, read, device, observer };
     let mut alive: Vec<usize> = (0..trials.len()).collect();
     for until in rungs.iter().copied().map(Some).chain([None]) {
         let mut ranked = vec![];
@@ -118,6 +127,8 @@ struct Desk<'a> {
     out: &'a Path,
     rungs: &'a [usize],
     method: &'a Method,
+    /// What trials have read so far, by their journals.
+    read: Vec<(PathBuf, Fingerprint)>,
     device: &'a Device,
     observer: &'a mut dyn Observer,
 }
@@ -140,14 +151,15 @@ impl Desk<'_> {
         if self.observer.is_interrupted() {
             return Err(interrupted);
         }
+        self.check_files(trial)?;
         let settings = settings_in_words(&trial.draws);
         let part = until.map_or(String::new(), |until| format!(", to {}", self.said(until)));
         self.observer.notice(&format!("trial {}{part}: {settings}", trial.number));
         let mut follower = Follower {
             observer: self.observer,
-            path: trial.path.join(JOURNAL_FILE),
+            path: trial.journal_file(),
             journal: &mut trial.journal,
-            control: trial.run.control(),
+            control: trial.planned.config.control(),
             rungs: self.rungs,
             resource: match self.method {
                 Method::Random => Resource::Epochs,
@@ -158,21 +170,34 @@ impl Desk<'_> {
             seconds: 0.0,
         };
         let start = std::mem::replace(&mut trial.start, Start::Resume);
-        let result = trial.run.run(start, &trial.path, self.device, &mut follower);
+        let Planned { config, out, .. } = &trial.planned;
+        let result = config.run(start, out, self.device, &mut follower);
         let (rested, seconds) = (follower.rested, follower.seconds);
         match result {
             Ok(()) => trial.end(),
             Err(Error::Interrupted { .. }) if rested => Ok(()),
             Err(Error::Interrupted { .. }) => Err(interrupted),
-            Err(Error::NotFinite { what, step, epoch, value }) => {
-                let reason = format!("the {what} is {value} at step {step} (epoch {epoch})");
+            Err(error) => {
+                let Some(reason) = own_reason(&error) else { return Err(error) };
                 self.observer.notice(&format!("trial {} failed: {reason}", trial.number));
                 trial.journal.failure = Some(Failure { reason, seconds });
-                trial.journal.write(&trial.path.join(JOURNAL_FILE))?;
+                trial.journal.write(&trial.journal_file())?;
                 trial.end()
             }
-            Err(error) => Err(error),
         }
+    }
+
+    /// Refuses files that have changed since this trial or another one read them: a table is of one data set.
+    fn check_files(&mut self, trial: &mut Running) -> Result<()> {
+        let now = trial.planned.config.fingerprint()?;
+        for (path, before) in &self.read {
+            if let Some(difference) = before.changed_file(&now) {
+                return Err(Error::CheckpointChanged { path: path.clone(), difference });
+            }
+        }
+        self.read.push((trial.journal_file(), now.clone()));
+        trial.journal.origin = Some(Origin { method: self.method.to_string(), fingerprint: now });
+        Ok(())
     }
 
     /// The metric, the rank and the row of a trial that is over.
@@ -198,7 +223,7 @@ impl Desk<'_> {
             state,
             score: score.as_ref().map(|score| score.value),
             seconds,
-            path: trial.path.clone(),
+            path: trial.planned.out.clone(),
         };
         let rank = score.as_ref().map(|score| score.rank);
         Ok((score.map(|score| score.metric), rank, row))
@@ -218,8 +243,7 @@ impl Desk<'_> {
 struct Running {
     number: usize,
     draws: Draws,
-    run: TrialConfig,
-    path: PathBuf,
+    planned: Planned<TrialConfig>,
     /// How it is begun, the next time.
     start: Start,
     journal: Journal,
@@ -228,29 +252,50 @@ struct Running {
 }
 
 impl Running {
+    /// A trial, which goes on where it is there already.
     fn new(
         number: usize,
         draws: Draws,
         planned: Planned<TrialConfig>,
-        overwrite: bool,
+        method: &Method,
     ) -> Result<Self> {
-        let Planned { config: run, out: path, is_same, .. } = planned;
-        let goes_on = is_same && !overwrite;
-        let file = path.join(JOURNAL_FILE);
-        let journal = match goes_on {
-            true => Journal::read(&file)?,
-            false => Journal::default(),
+        let (start, path) = (planned.start(), planned.out.join(JOURNAL_FILE));
+        let journal = match start {
+            Start::Resume => Journal::read(&path)?,
+            _ => Journal::default(),
         };
-        if !goes_on && file.exists() {
-            journal.write(&file)?;
+        if let Some(origin) = &journal.origin
+            && let Some(difference) = origin.difference(method, &planned.config)?
+        {
+            return Err(Error::CheckpointChanged { path, difference });
         }
-        let start = if goes_on { Start::Resume } else { Start::New { overwrite } };
-        Ok(Self { number, draws, run, path, start, journal, stopped_after: None })
+        Ok(Self { number, draws, planned, start, journal, stopped_after: None })
+    }
+
+    fn journal_file(&self) -> PathBuf {
+        self.planned.out.join(JOURNAL_FILE)
+    }
+
+    /// Takes away what an earlier search has left.
+    fn clear(&self) -> Result<()> {
+        match fs::remove_file(self.journal_file()) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Out { path: self.planned.out.clone(), source })
+            }
+            _ => self.planned.clear(),
+        }
+    }
+
+    /// What it has read, by its journal.
+    fn read(&self) -> Option<(PathBuf, Fingerprint)> {
+        let origin = self.journal.origin.as_ref()?;
+        Some((self.journal_file(), origin.fingerprint.clone()))
     }
 
     /// Whether it is not trained any more.
     fn is_over(&self) -> bool {
-        self.journal.failure.is_some() || self.start == Start::Resume && is_finished(&self.path)
+        let is_there = self.start == Start::Resume;
+        self.journal.failure.is_some() || is_there && is_finished(&self.planned.out)
     }
 
     /// The score when it had been trained so long, or at its end.
@@ -261,15 +306,16 @@ impl Running {
         match until.and_then(|until| self.journal.at(until)) {
             Some(rung) => Ok(Some(rung.score.clone())),
             None => {
-                let report = finished_report(&self.path)?;
-                Score::new(&report.dev, self.run.control(), report.train_seconds).map(Some)
+                let Planned { config, out, .. } = &self.planned;
+                let report = finished_report(out)?;
+                Score::new(&report.dev, config.control(), report.train_seconds).map(Some)
             }
         }
     }
 
     fn stop(&mut self, after: usize) -> Result<()> {
         // One that came to its end early is complete.
-        if !is_finished(&self.path) {
+        if !is_finished(&self.planned.out) {
             self.stopped_after = Some(after);
         }
         self.end()
@@ -277,16 +323,50 @@ impl Running {
 
     /// Takes away what only a run that goes on needs.
     fn end(&self) -> Result<()> {
-        let path = &self.path;
+        let path = &self.planned.out;
         clear_checkpoints(path).map_err(|source| Error::Out { path: path.clone(), source })
+    }
+}
+
+/// Why a trial can't go on where others can; `None` for what no other could get over either.
+fn own_reason(error: &Error) -> Option<String> {
+    match error {
+        Error::NotFinite { what, step, epoch, value } => {
+            Some(format!("the {what} is {value} at step {step} (epoch {epoch})"))
+        }
+        Error::TooLarge { .. } | Error::NoRate { .. } | Error::ZeroGradient { .. } => {
+            Some(error.to_string())
+        }
+        _ => None,
     }
 }
 
 /// What a search remembers of a trial.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct Journal {
+    /// None before its first step.
+    origin: Option<Origin>,
     rungs: Vec<Rung>,
     failure: Option<Failure>,
+}
+
+/// What a trial's scores are of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Origin {
+    /// How the search shares the work, as its file says it.
+    method: String,
+    fingerprint: Fingerprint,
+}
+
+impl Origin {
+    /// The first difference to a trial of this method as it would be now, in words.
+    fn difference(&self, method: &Method, config: &TrialConfig) -> Result<Option<String>> {
+        let method = method.to_string();
+        if self.method != method {
+            return Ok(Some(format!("method was {} and is {method}", self.method)));
+        }
+        Ok(self.fingerprint.difference(&config.fingerprint()?))
+    }
 }
 
 /// How good a trial was when it had been trained so long.
@@ -362,6 +442,11 @@ struct Follower<'a> {
 impl Observer for Follower<'_> {
     fn notice(&mut self, text: &str) {
         self.observer.notice(text);
+    }
+
+    fn checked(&mut self, check: &Check) -> Result<()> {
+        self.journal.write(&self.path)?;
+        self.observer.checked(check)
     }
 
     fn step(&mut self, report: &StepReport) {

@@ -1,12 +1,13 @@
 //! A search as a file describes it: what `bert search SEARCH.toml` reads.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use burn::tensor::Device;
 use toml::Value;
 
 use crate::{
     error::{Error, Result},
+    fingerprint::Fingerprint,
     fit::check_fit,
     model_dir::{check_rank, checked_pooling},
     multi_task_config::MultiTaskConfig,
@@ -16,6 +17,7 @@ use crate::{
     run::run_from,
     run_config::RunConfig,
     run_file::RunFile,
+    sampler::Sampling,
     space::{Draws, Space},
 };
 
@@ -81,6 +83,9 @@ const KEYS: [&str; 5] = ["run", "trials", "seed", "method", "space"];
 
 /// No search has more trials.
 const LARGEST: i64 = 10_000;
+
+/// No trial is longer, in epochs or steps; a recipe takes as many epochs.
+const LONGEST: i64 = 1_000_000;
 
 impl SearchConfig {
     /// Reads a search file.
@@ -160,7 +165,22 @@ impl SearchConfig {
             false => TrialConfig::One(Box::new(RunConfig::of(&file, toml::Table::new())?)),
         };
         config.check(device)?;
+        self.check_annealed(&config)?;
         Ok(config)
+    }
+
+    /// Refuses what goes by the number of epochs where steps are counted, and the data decide how many epochs these are.
+    fn check_annealed(&self, config: &TrialConfig) -> Result<()> {
+        match (&self.method, config) {
+            (
+                Method::Halving(Halving { resource: Resource::Steps, .. }),
+                TrialConfig::Several(config),
+            ) if config.mixing.sampling == Sampling::Annealed => {
+                let message = "sampling: annealed goes from the first epoch to the last, and the method counts steps:                     count epochs, or take another sampling";
+                Err(self.run.refuse(&["sampling"], message.to_owned()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The fault of draws, at the key without which the others make a run.
@@ -198,11 +218,14 @@ impl SearchConfig {
         let set = |key: &str, value: usize| (vec![key.to_owned()], Value::Integer(value as i64));
         match halving.resource {
             Resource::Epochs => vec![set("epochs", halving.most)],
-            Resource::Steps if self.run.table().contains_key("eval_every") => {
-                vec![set("max_steps", halving.most)]
-            }
+            // An epoch has a step at least, so that the steps and not the epochs end the run.
             Resource::Steps => {
-                vec![set("max_steps", halving.most), set("eval_every", halving.least)]
+                let mut settings =
+                    vec![set("max_steps", halving.most), set("epochs", halving.most)];
+                if !self.run.table().contains_key("eval_every") {
+                    settings.push(set("eval_every", halving.least));
+                }
+                settings
             }
         }
     }
@@ -275,12 +298,30 @@ impl Method {
         let ends: Option<Vec<i64>> =
             ends.as_array().and_then(|ends| ends.iter().map(Value::as_integer).collect());
         match ends.as_deref() {
-            Some([least, most]) if *least > 0 && least < most && *most <= 1_000_000_000 => {
+            Some([least, most]) if *least > 0 && least < most && *most <= LONGEST => {
                 let (least, most) = (*least as usize, *most as usize);
                 Ok(Self::Halving(Halving { eta, resource, least, most }))
             }
-            _ => refuse(key, "expected two whole numbers from 1, [FEWEST, MOST]"),
+            _ => {
+                let message =
+                    format!("expected two whole numbers from 1 to {LONGEST}, [FEWEST, MOST]");
+                refuse(key, &message)
+            }
         }
+    }
+}
+
+/// As a search file says it.
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Halving(Halving { eta, resource, least, most }) = self else {
+            return f.write_str("{ kind = \"random\" }");
+        };
+        let key = match resource {
+            Resource::Epochs => "epochs",
+            Resource::Steps => "steps",
+        };
+        write!(f, "{{ kind = \"halving\", eta = {eta}, {key} = [{least}, {most}] }}")
     }
 }
 
@@ -359,6 +400,14 @@ impl TrialConfig {
         match self {
             Self::One(config) => config.to_toml(),
             Self::Several(config) => config.to_toml(),
+        }
+    }
+
+    /// What the run is made of.
+    pub(crate) fn fingerprint(&self) -> Result<Fingerprint> {
+        match self {
+            Self::One(config) => config.fingerprint(),
+            Self::Several(config) => config.fingerprint(),
         }
     }
 

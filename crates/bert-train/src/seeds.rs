@@ -15,14 +15,14 @@ use crate::{
     compare::{Scoring, compare_runs},
     comparison::Comparison,
     error::{Error, Result},
-    fingerprint::Fingerprint,
+    fingerprint::{Fingerprint, settings_difference},
     finished_run::{ScoreChoice, is_finished},
     model_dir::checked_pooling,
     multi_task_config::MultiTaskConfig,
     multi_task_run::run_tasks_from,
     observer::Observer,
     resume::Start,
-    run::{RUN_FILE, check_out, run_from},
+    run::{RUN_FILE, begin_out, check_out, run_from},
     run_config::RunConfig,
     sentences::Sentences,
 };
@@ -30,10 +30,11 @@ use crate::{
 /// Trains as `config` says, once with each of `poolings` and each of `seeds` seeds from its own, and compares the runs.
 ///
 /// Each goes into `out/POOLING/seed-K`, those of taggers, which pool nothing, into `out/seed-K`. A run that has come to its
-/// end there already is not trained again, unless `overwrite` says so; one that was broken off goes on.
+/// end there already is not trained again; one that was broken off goes on. With `overwrite` all begin anew: what is there of
+/// any of them is taken away first, so that the call without it goes on with what then breaks off.
 ///
 /// # Errors
-/// As [`run`](crate::run), for every run before the first of them begins.
+/// As [`run`](crate::run), for every run before the first of them begins; [`Error::RunsInterrupted`] where it was told to end.
 ///
 /// # Panics
 /// When there is no pooling or no seed.
@@ -80,7 +81,7 @@ pub fn run_seeds(
 /// `out/seed-K`, as [`run_seeds`] has it.
 ///
 /// # Errors
-/// As [`run_tasks`](crate::run_tasks).
+/// As [`run_tasks`](crate::run_tasks); [`Error::RunsInterrupted`] where it was told to end.
 ///
 /// # Panics
 /// When there is no seed.
@@ -112,8 +113,9 @@ pub fn run_task_seeds(
 pub(crate) struct Planned<C> {
     pub(crate) config: C,
     pub(crate) out: PathBuf,
+    run_file: String,
     /// Whether the directory holds a run of the same settings.
-    pub(crate) is_same: bool,
+    is_same: bool,
     /// Whether that has come to its end.
     is_done: bool,
     overwrite: bool,
@@ -127,21 +129,36 @@ impl Planned<()> {
         model: &Path,
         overwrite: bool,
     ) -> Result<Self> {
-        let is_same = fs::read_to_string(out.join(RUN_FILE)).is_ok_and(|own| own == run_file);
-        if !is_same {
-            check_out(&out, model, overwrite)?;
-        }
+        let is_same = fs::read_to_string(out.join(RUN_FILE))
+            .is_ok_and(|own| settings_difference(&own, &run_file).is_none());
+        check_out(&out, model, overwrite || is_same)?;
         let is_done = is_same && !overwrite && is_finished(&out);
-        Ok(Self { config: (), out, is_same, is_done, overwrite })
+        Ok(Self { config: (), out, run_file, is_same, is_done, overwrite })
     }
 
     pub(crate) fn with<C>(self, config: C) -> Planned<C> {
-        let Self { out, is_same, is_done, overwrite, .. } = self;
-        Planned { config, out, is_same, is_done, overwrite }
+        let Self { out, run_file, is_same, is_done, overwrite, .. } = self;
+        Planned { config, out, run_file, is_same, is_done, overwrite }
     }
 }
 
 impl<C> Planned<C> {
+    /// How the run is begun.
+    pub(crate) fn start(&self) -> Start {
+        match self.is_same && !self.overwrite {
+            true => Start::Resume,
+            false => Start::New { overwrite: self.overwrite },
+        }
+    }
+
+    /// Takes away what is to be overwritten: from here on the directory holds the new run, which has not come far.
+    pub(crate) fn clear(&self) -> Result<()> {
+        match self.overwrite && self.out.join(RUN_FILE).exists() {
+            true => begin_out(&self.out, &self.run_file),
+            false => Ok(()),
+        }
+    }
+
     /// Refuses a finished run whose files have changed since: its scores are those of other data.
     fn check(&self, fingerprint: impl Fn(&C) -> Result<Fingerprint>) -> Result<()> {
         match self.is_done {
@@ -157,9 +174,10 @@ fn train_planned<C>(
     observer: &mut dyn Observer,
     mut run: impl FnMut(Start, &C, &Path, &mut dyn Observer) -> Result<()>,
 ) -> Result<Comparison> {
+    planned.iter().try_for_each(Planned::clear)?;
     let count = planned.len();
     for (number, planned) in (1..).zip(&planned) {
-        let Planned { config, out, is_same, is_done, overwrite } = planned;
+        let Planned { config, out, is_done, .. } = planned;
         let dir = out.display();
         if *is_done {
             observer
@@ -167,11 +185,10 @@ fn train_planned<C>(
             continue;
         }
         observer.notice(&format!("run {number} of {count}: {dir}"));
-        let start = match *is_same && !*overwrite {
-            true => Start::Resume,
-            false => Start::New { overwrite: *overwrite },
-        };
-        run(start, config, out, observer)?;
+        run(planned.start(), config, out, observer).map_err(|error| match error {
+            Error::Interrupted { .. } => Error::RunsInterrupted { number, count, out: out.clone() },
+            other => other,
+        })?;
     }
     let runs: Vec<_> = planned.into_iter().map(|planned| planned.out).collect();
     compare_runs(&runs, Scoring::Dev(&ScoreChoice::default()))

@@ -7,8 +7,8 @@ use std::{
 
 use bert_heads::PoolingKind;
 use bert_train::{
-    Comparison, Error, Measurement, Observer, Recipe, RunConfig, ScoreChoice, Scoring,
-    TrainedModel, compare, run, run_seeds,
+    Comparison, Error, Every, Measurement, Observer, Recipe, RunConfig, ScoreChoice, Scoring,
+    StepReport, TrainedModel, compare, run, run_seeds,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -29,6 +29,18 @@ fn config(dir: &Path) -> RunConfig {
         max_length: Some(16),
         recipe: Recipe { epochs: 2, learning_rate: 2e-3, batch_size: 8, ..Recipe::default() },
         ..RunConfig::new(folder().join("tiny-bert"), dir.join("train.tsv"))
+    }
+}
+
+/// Ends the work after so many steps.
+struct Stop(usize);
+
+impl Observer for Stop {
+    fn step(&mut self, _: &StepReport) {
+        self.0 = self.0.saturating_sub(1);
+    }
+    fn is_interrupted(&self) -> bool {
+        self.0 == 0
     }
 }
 
@@ -98,7 +110,24 @@ fn several_poolings_and_seeds_are_trained_once_and_compared() {
     assert_eq!((again, skipped), (first.clone(), 3));
     assert!(last.join("model.safetensors").exists());
     let (again, skipped) = start(true);
+    assert_eq!((again, skipped), (first.clone(), 0));
+
+    // Begun anew and broken off in the first run, of 5 steps an epoch: the others are none of the new ones.
+    let error = run_seeds(&config, &POOLINGS, 2, &out, true, &device, &mut Stop(3)).unwrap_err();
+    assert!(error.is_interruption() && !error.is_bad_input(), "{error}");
+    let said = ["run 1 of 4, ", "seed-0: the same command without --overwrite goes on"];
+    assert!(said.iter().all(|part| error.to_string().contains(part)), "{error}");
+    let (again, skipped) = start(false);
     assert_eq!((again, skipped), (first, 0));
+
+    // What changes no number makes no other run of it.
+    let mut free = config.clone();
+    free.recipe.control.checkpoint_every = Every::Steps(3);
+    free.recipe.control.tensorboard = true;
+    let mut notices = Notices::default();
+    run_seeds(&free, &POOLINGS, 2, &out, false, &device, &mut notices).unwrap();
+    let is_skipped = |notice: &&String| notice.ends_with("not trained again");
+    assert_eq!(notices.0.iter().filter(is_skipped).count(), 4);
 
     // What was trained on other data is not taken for the same.
     let rows = fs::read_to_string(&config.train).unwrap();
@@ -386,6 +415,41 @@ fn groups_and_scores_of_another_kind() {
     assert_eq!((comparison.metric.as_str(), comparison.lengths.len()), ("f1", 0));
     let pair = &comparison.pairs[0];
     assert_eq!((pair.difference, pair.sign_test), (Some(-0.25), None));
+}
+
+/// A run of the tasks a, with a dev file, and b, as it is written down; its rows are (task, row, gold).
+fn write_tasks(dir: &Path, settings: &str, rows: &[(&str, usize, &str)]) -> PathBuf {
+    fs::create_dir_all(dir).unwrap();
+    let head = "model = 'm'\n[task.a]\ntrain = 't'\ndev = 'd'\n[task.b]\ntrain = 't'\n";
+    fs::write(dir.join("run.toml"), format!("{settings}\n{head}")).unwrap();
+    let report = json!({ "metric": "mean of a accuracy, b accuracy", "value": 0.5 });
+    fs::write(dir.join("report.json"), report.to_string()).unwrap();
+    let row = |(task, row, gold): &(&str, usize, &str)| {
+        json!({ "task": task, "row": row, "gold": gold, "predicted": "x", "tokens": 3 }).to_string()
+            + "\n"
+    };
+    fs::write(dir.join("predictions.jsonl"), rows.iter().map(row).collect::<String>()).unwrap();
+    dir.to_owned()
+}
+
+/// Each task is measured on rows of its own, of which those that were held out hang on the seed.
+#[test]
+fn runs_of_several_tasks_are_compared_on_the_same_rows_of_each() {
+    let dir = TempDir::new().unwrap();
+    let write = |name: &str, settings: &str, rows: &[(&str, usize, &str)]| {
+        write_tasks(&dir.path().join(name), settings, rows)
+    };
+    let one = write("one", "lr = 0.1\nseed = 1", &[("a", 1, "x"), ("b", 4, "y")]);
+    let same = write("same", "lr = 0.2\nseed = 1", &[("a", 1, "x"), ("b", 4, "y")]);
+    let next = write("next", "lr = 0.1\nseed = 2", &[("a", 1, "x"), ("b", 5, "z")]);
+    on_dev(&[one.clone(), same, next]).unwrap();
+    let other_dev = write("dev", "lr = 0.1\nseed = 3", &[("a", 2, "x"), ("b", 6, "y")]);
+    let other_share = write("share", "lr = 0.2\nseed = 1", &[("a", 1, "x"), ("b", 5, "y")]);
+    let fewer = write("fewer", "lr = 0.2\nseed = 1", &[("a", 1, "x")]);
+    for other in [other_dev, other_share, fewer] {
+        let error = on_dev(&[one.clone(), other]).unwrap_err();
+        assert!(matches!(error, Error::DevRows { .. }), "{error}");
+    }
 }
 
 #[test]

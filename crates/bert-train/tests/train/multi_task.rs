@@ -6,7 +6,7 @@ use bert_core::NamedTensor;
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::random::{Purpose, Stream};
 use bert_train::{
-    Agreement, Balance, Baselines, Column, EpochReport, Error, Example, Metrics, Mixing,
+    Agreement, Balance, Baselines, Check, Column, EpochReport, Error, Example, Metrics, Mixing,
     MultiTaskConfig, MultiTasker, Observer, Recipe, RunConfig, RunFile, Sampling, StepReport,
     StepSize, TaskAnswer, TaskForm, TaskTable, TrainedModel, Verdict, export, run, run_tasks,
 };
@@ -25,9 +25,14 @@ struct Memory {
     epochs: Vec<EpochReport>,
     agreements: Vec<Agreement>,
     weights: Vec<BTreeMap<String, Vec<f32>>>,
+    checks: usize,
 }
 
 impl Observer for Memory {
+    fn checked(&mut self, _: &Check) -> bert_train::Result<()> {
+        self.checks += 1;
+        Ok(())
+    }
     fn notice(&mut self, text: &str) {
         self.notices.push(text.to_owned());
     }
@@ -477,7 +482,13 @@ fn tasks_are_held_against_being_alone() {
     config.tasks.retain(|name, _| ["mood", "tags"].contains(&name.as_str()));
     config.recipe.epochs = 4;
     let out = dir.path().join("run");
-    let report = run_tasks(&config, &out, false, &Baselines::Train, &device, &mut ()).unwrap();
+    config.recipe.regularisation.ema = 0.5;
+    let mut memory = Memory::default();
+    let report = run_tasks(&config, &out, false, &Baselines::Train, &device, &mut memory).unwrap();
+    // The run and both baselines, each with its check and what it says.
+    assert_eq!(memory.checks, 3);
+    let said = memory.notices.iter().filter(|text| text.starts_with("the average of the weights"));
+    assert_eq!(said.count(), 3, "{:?}", memory.notices);
     let names: Vec<&str> = report.comparisons.iter().map(|c| c.task.as_str()).collect();
     assert_eq!(names, ["mood", "tags"]);
     for comparison in &report.comparisons {

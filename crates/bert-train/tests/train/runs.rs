@@ -6,7 +6,7 @@ use bert_core::NamedTensor;
 use bert_heads::{PoolingKind, SequenceClassifier};
 use bert_train::{
     DataSet, Embedder, EpochReport, Error, LabelMap, Metrics, Observer, Recipe, RunConfig,
-    Schedule, StepReport, TextClassifier, fine_tune, predict_logits, run,
+    Schedule, StepReport, TextClassifier, fine_tune, predict_logits, resume, run,
 };
 use burn::tensor::Device;
 
@@ -213,10 +213,47 @@ fn a_directory_that_holds_something_is_kept_unless_told() {
         assert!(error.is_bad_input() && error.to_string().contains("another --out"), "{error}");
         assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), "precious");
     }
-    fs::write(out.join("run.toml"), "").unwrap();
+    // A person's own run file makes no run of what is beside it.
+    let own = config.to_toml().unwrap();
+    fs::write(out.join("run.toml"), &own).unwrap();
+    let refused = [
+        run(&config, &out, false, &device, &mut ()).unwrap_err(),
+        run(&config, &out, true, &device, &mut ()).unwrap_err(),
+        resume(&out, &device, &mut ()).unwrap_err(),
+    ];
+    for error in refused {
+        assert!(matches!(error, Error::OutNotRun { .. }) && error.is_bad_input(), "{error}");
+        assert_eq!(fs::read_to_string(out.join("config.json")).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(out.join("run.toml")).unwrap(), own);
+    }
+    fs::write(out.join("metrics.jsonl"), "").unwrap();
     let error = run(&config, &out, false, &device, &mut ()).unwrap_err();
     assert!(error.to_string().contains("--overwrite"), "{error}");
     run(&config, &out, true, &device, &mut ()).unwrap();
+    TextClassifier::load(&out, &device).unwrap();
+}
+
+/// Killed before its first step, a run has a log without a line, and before that its run file is not there yet.
+#[test]
+fn a_directory_of_a_run_that_has_hardly_begun_is_taken() {
+    let (_, device) = devices().remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let config = files(dir.path(), 30, PoolingKind::Mean);
+    let out = dir.path().join("run");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("metrics.jsonl"), "{}\n").unwrap();
+    let error = run(&config, &out, false, &device, &mut ()).unwrap_err();
+    assert!(matches!(error, Error::OutNotRun { .. }), "{error}");
+    fs::write(out.join("metrics.jsonl"), "").unwrap();
+    run(&config, &out, false, &device, &mut ()).unwrap();
+    for entry in fs::read_dir(&out).unwrap() {
+        let path = entry.unwrap().path();
+        if !["metrics.jsonl", "run.toml"].iter().any(|name| path.ends_with(name)) {
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+    }
+    fs::write(out.join("metrics.jsonl"), "").unwrap();
+    resume(&out, &device, &mut ()).unwrap();
     TextClassifier::load(&out, &device).unwrap();
 }
 
@@ -230,6 +267,7 @@ fn a_directory_that_is_half_cleared_is_that_of_a_run() {
     let out = dir.path().join("run");
     fs::create_dir_all(out.join("vocab.txt")).unwrap();
     fs::write(out.join("run.toml"), "model = \"m\"\ntrain = \"t\"\n").unwrap();
+    fs::write(out.join("metrics.jsonl"), "{}\n").unwrap();
     let error = run(&config, &out, true, &device, &mut ()).unwrap_err();
     assert!(matches!(error, Error::Out { .. }), "{error}");
     assert_eq!(RunConfig::load(&out.join("run.toml"), toml::Table::new()).unwrap(), config);

@@ -7,7 +7,7 @@ use std::{
 
 use bert_heads::PoolingKind;
 use bert_train::{
-    Error, Observer, SearchConfig, SearchReport, StepReport, TrialState, run, search,
+    Check, Error, Observer, SearchConfig, SearchReport, StepReport, TrialState, run, search,
 };
 use burn::tensor::Device;
 use serde_json::Value;
@@ -20,7 +20,10 @@ use crate::{multi_task::opposites, reference::devices, runs::files};
 struct Stop {
     after: Option<usize>,
     steps: usize,
+    checks: usize,
     notices: Vec<String>,
+    /// A file that is written anew when the second trial begins.
+    changes: Option<PathBuf>,
 }
 
 impl Stop {
@@ -32,6 +35,15 @@ impl Stop {
 impl Observer for Stop {
     fn notice(&mut self, text: &str) {
         self.notices.push(text.to_owned());
+        if text.starts_with("trial 1: ")
+            && let Some(path) = &self.changes
+        {
+            relabel(path);
+        }
+    }
+    fn checked(&mut self, _: &Check) -> bert_train::Result<()> {
+        self.checks += 1;
+        Ok(())
     }
     fn step(&mut self, _: &StepReport) {
         self.steps += 1;
@@ -39,6 +51,12 @@ impl Observer for Stop {
     fn is_interrupted(&self) -> bool {
         self.after == Some(self.steps)
     }
+}
+
+/// Gives a row of a data file the other label.
+fn relabel(path: &Path) {
+    let rows = fs::read_to_string(path).unwrap();
+    fs::write(path, rows.replacen("bad\n", "good\n", 1)).unwrap();
 }
 
 /// A folder with a run file, its data, and a search file.
@@ -68,9 +86,34 @@ impl Desk {
         fs::write(self.path("search.toml"), text).unwrap();
     }
 
+    /// The run file with other values at some of its keys.
+    fn set(&self, keys: &str) {
+        let path = self.path("run.toml");
+        let mut run: toml::Table = toml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        run.extend(toml::from_str::<toml::Table>(keys).unwrap());
+        fs::write(path, toml::to_string(&run).unwrap()).unwrap();
+    }
+
     fn search(&self, out: &str, stop: &mut Stop) -> bert_train::Result<SearchReport> {
         let config = SearchConfig::load(&self.path("search.toml"))?;
         search(&config, &self.path(out), false, &self.device, stop)
+    }
+
+    fn overwrite(&self, out: &str, stop: &mut Stop) -> bert_train::Result<SearchReport> {
+        let config = SearchConfig::load(&self.path("search.toml"))?;
+        search(&config, &self.path(out), true, &self.device, stop)
+    }
+
+    /// Asserts that a search that is there is not gone on with.
+    fn assert_changed(&self, out: &str, parts: [&str; 2]) {
+        let error = self.search(out, &mut Stop::default()).unwrap_err();
+        assert!(
+            matches!(error, Error::CheckpointChanged { .. }) && error.is_bad_input(),
+            "{error}"
+        );
+        for part in parts {
+            assert!(error.to_string().contains(part), "{part:?} is not in {error}");
+        }
     }
 
     /// The report, and how many steps it took.
@@ -196,17 +239,142 @@ fn a_search_that_breaks_off_comes_to_the_same() {
     assert!(ends >= steps - 1 && outcome(&desk.path("often")) == outcome(&desk.path("whole")));
 }
 
-/// Where no checkpoints are kept, whoever goes on begins anew, and the table is the same.
+/// A trial that rests is kept though no other checkpoints are: whoever goes on begins where it rested.
 #[test]
-fn halving_without_checkpoints_comes_to_the_same() {
+fn halving_without_checkpoints_keeps_those_of_a_rest() {
     let desk = Desk::new(BY_STEPS);
     let (_, steps) = desk.finish("out");
-    let run = fs::read_to_string(desk.path("run.toml")).unwrap();
-    fs::write(desk.path("run.toml"), format!("checkpoint_every = 'never'\n{run}")).unwrap();
-    let (_, more) = desk.finish("anew");
-    assert!(outcome(&desk.path("anew")) == outcome(&desk.path("out")));
-    // Rungs at 2 and 4 steps of 7: 4 x 2 + 2 x 2 + 1 x 3, and from the beginning 4 x 2 + 2 x 4 + 1 x 7.
-    assert_eq!((steps, more), (15, 23));
+    desk.set("checkpoint_every = 'never'");
+    let (_, same) = desk.finish("never");
+    assert!(outcome(&desk.path("never")) == outcome(&desk.path("out")));
+    // Rungs at 2 and 4 steps of 7: 4 x 2 + 2 x 2 + 1 x 3.
+    assert_eq!((steps, same), (15, 15));
+}
+
+/// 27 rows in batches of 8 are 4 steps an epoch, and there is one: the 7 steps of the method are taken all the same.
+#[test]
+fn halving_by_steps_goes_on_behind_the_epochs_of_the_run_file() {
+    let desk = Desk::new(BY_STEPS);
+    desk.set("epochs = 1");
+    let (report, steps) = desk.finish("out");
+    assert_eq!(steps, 15);
+    let log = fs::read_to_string(report.trials[0].path.join("metrics.jsonl")).unwrap();
+    assert!(log.contains("\"step\":7"), "{log}");
+
+    let run = opposites(desk.dir.path()).to_toml().unwrap();
+    fs::write(desk.path("run.toml"), run).unwrap();
+    desk.set("sampling = { kind = 'annealed' }");
+    let message = desk.refusal();
+    assert!(
+        message.contains("run.toml, line ") && message.contains("sampling: annealed"),
+        "{message}"
+    );
+}
+
+/// The first three trials have seen other rows than the next two would.
+#[test]
+fn a_table_is_of_one_data_set() {
+    let desk = Desk::new(&RANDOM.replace("trials = 4", "trials = 3"));
+    let data = desk.path("train.tsv");
+    let rows = fs::read_to_string(&data).unwrap();
+    let (report, _) = desk.finish("out");
+    let changed = ["trial-0/trial.json", "train.tsv has other content"];
+    desk.write(&RANDOM.replace("trials = 4", "trials = 5"));
+    relabel(&data);
+    desk.assert_changed("out", changed);
+    assert!(!desk.path("out/trial-3").exists());
+    fs::write(&data, &rows).unwrap();
+    let (more, _) = desk.finish("out");
+    assert!(report.trials.iter().all(|trial| more.trials.contains(trial)));
+
+    // Also where they change while it searches.
+    let mut stop = Stop { changes: Some(data.clone()), ..Stop::default() };
+    let error = desk.search("meanwhile", &mut stop).unwrap_err();
+    assert!(error.to_string().contains(changed[1]), "{error}");
+    fs::write(&data, &rows).unwrap();
+
+    // Of trials that were stopped and failed nothing is left but the journal.
+    desk.write(BY_STEPS);
+    desk.finish("halved");
+    relabel(&data);
+    desk.assert_changed("halved", changed);
+    fs::write(&data, &rows).unwrap();
+    desk.write("trials = 1\n[space]\nlr = { choice = [1e30] }");
+    desk.finish("failed");
+    relabel(&data);
+    desk.assert_changed("failed", changed);
+    // Who trains all anew gets a table of the new rows.
+    desk.overwrite("failed", &mut Stop::default()).unwrap();
+}
+
+#[test]
+fn a_search_goes_on_by_its_method() {
+    let desk = Desk::new(BY_EPOCHS);
+    desk.finish("out");
+    desk.write(&BY_EPOCHS.replace("eta = 2", "eta = 3"));
+    let said = "method was { kind = \"halving\", eta = 2, epochs = [1, 3] } and is { kind = \"halving\", eta = 3,";
+    desk.assert_changed("out", [said, "trial-0/trial.json"]);
+    // eval_every says by itself where steps are looked at.
+    desk.set("eval_every = 1");
+    desk.write(BY_STEPS);
+    desk.finish("steps");
+    desk.write(&BY_STEPS.replace("[2, 7]", "[3, 7]"));
+    desk.assert_changed("steps", ["steps = [2, 7]", "steps = [3, 7]"]);
+    desk.set("epochs = 7\nmax_steps = 7");
+    desk.write("trials = 4\n[space]\nlr = { log = [1e-4, 1e-2] }\n");
+    desk.assert_changed("steps", ["steps = [2, 7]", "kind = \"random\""]);
+}
+
+/// What an earlier search has left is no part of the new one, wherever that breaks off.
+#[test]
+fn overwriting_begins_anew_and_goes_on_without() {
+    for search in [RANDOM, BY_EPOCHS] {
+        let desk = Desk::new(search);
+        let (_, steps) = desk.finish("whole");
+        // One of other settings, and one of the same.
+        for before in [search.replace("1e-2", "1e-3"), search.to_owned()] {
+            desk.write(&before);
+            desk.finish("out");
+            desk.write(search);
+            let error = desk.overwrite("out", &mut Stop::after(3)).unwrap_err();
+            let said = "the same command without --overwrite goes on";
+            assert!(error.is_interruption() && error.to_string().contains(said), "{error}");
+            assert_eq!(desk.finish("out").1, steps - 3);
+            assert!(outcome(&desk.path("out")) == outcome(&desk.path("whole")));
+        }
+    }
+}
+
+/// One step that is all warm-up, where the rate begins at 0, and two that are not.
+#[test]
+fn a_trial_that_would_learn_nothing_is_a_row() {
+    let desk = Desk::new(
+        "trials = 6\n[space]\nmax_steps = { choice = [1, 2] }\nseed = { int = [0, 99] }\n",
+    );
+    desk.set("warmup_ratio = 1.0");
+    let (report, _) = desk.finish("out");
+    let mut failed = 0;
+    for trial in &report.trials {
+        match (trial.settings["max_steps"].as_integer(), &trial.state) {
+            (Some(2), TrialState::Finished) => {}
+            (Some(1), TrialState::Failed { reason })
+                if reason.starts_with("the learning rate of ") =>
+            {
+                failed += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((1..6).contains(&failed), "{report}");
+    assert_eq!(desk.finish("out"), (report, 0));
+}
+
+#[test]
+fn trials_are_checked_as_runs_are() {
+    let desk = Desk::new(RANDOM);
+    let mut stop = Stop::default();
+    desk.search("out", &mut stop).unwrap();
+    assert_eq!(stop.checks, 4);
 }
 
 #[test]
@@ -317,6 +485,10 @@ fn what_cannot_be_searched_is_refused_before_the_first_trial() {
         (
             "trials = 1\nmethod = { kind = 'halving', epochs = [2, 2] }\n[space]\nlr = { log = [1, 2] }",
             "line 3: method: expected two whole numbers",
+        ),
+        (
+            "trials = 1\nmethod = { kind = 'halving', steps = [4, 1000001] }\n[space]\nlr = { log = [1, 2] }",
+            "line 3: method: expected two whole numbers from 1 to 1000000",
         ),
         (
             "trials = 1\nmethod = { kind = 'halving', epoch = [1, 2] }\n[space]\nlr = { log = [1, 2] }",
