@@ -9,6 +9,7 @@ mod eval;
 mod export;
 mod inspect;
 mod interrupt;
+mod merge;
 mod predict;
 mod recipe_flags;
 mod report;
@@ -40,6 +41,7 @@ Examples:
   bert embed --model all-MiniLM-L6-v2 --input texts.txt > vectors.jsonl
   bert vocab scan texts.txt --model all-MiniLM-L6-v2 --out words.txt
   bert export --model run --out plain
+  bert merge --model all-MiniLM-L6-v2 --adapter run/adapter --out merged
   bert inspect --model run
 
 Exit codes: 0 done, 1 failed while working, 2 bad input or usage, 130 interrupted.";
@@ -62,6 +64,8 @@ enum Command {
     Embed(embed::Embed),
     /// Write a trained model as an ordinary BERT
     Export(export::Export),
+    /// Add adapters to the model that they were trained beside
+    Merge(merge::Merge),
     /// Find words that the vocabulary breaks, and add them to it
     Vocab(vocab::Vocab),
     /// Show what a model directory holds
@@ -130,6 +134,7 @@ fn main() -> ExitCode {
         Command::Predict(arguments) => arguments.run(),
         Command::Embed(arguments) => arguments.run(),
         Command::Export(arguments) => arguments.run(),
+        Command::Merge(arguments) => arguments.run(),
         Command::Vocab(arguments) => arguments.run(),
         Command::Inspect(arguments) => arguments.run(),
         Command::Devices => devices::run(),

@@ -1,6 +1,7 @@
 //! Weights on disk: safetensors whole or in shards, and PyTorch's own files.
 
 mod decode;
+mod held;
 mod longer;
 mod names;
 mod pytorch_file;
@@ -21,6 +22,7 @@ pub use safetensors::Dtype;
 pub use write::{LazyTensor, NamedTensor, write_safetensors, write_safetensors_lazily};
 
 use crate::error::{Error, Result};
+use held::HeldTensors;
 use weight_file::WeightFile;
 
 /// What a checkpoint says of a tensor before its data is read.
@@ -141,6 +143,26 @@ impl Checkpoint {
         let (file, info) = self.find(name)?;
         let decode = self.decoder(file, info)?;
         Ok((info.shape.clone(), decode(&file.read(info)?)))
+    }
+
+    /// Leaves out every tensor whose name is not one `to_keep`.
+    pub fn retain(&mut self, to_keep: impl Fn(&str) -> bool) {
+        self.tensors.retain(|name, _| to_keep(name));
+    }
+
+    /// Puts tensors in place of those of the same names, or beside them; they come from the file `path`, which errors name from
+    /// now on where a tensor is missing.
+    ///
+    /// # Panics
+    /// When a tensor's values do not fill its shape.
+    pub fn put(&mut self, path: &Path, tensors: Vec<NamedTensor>) {
+        let held = HeldTensors::new(path, tensors);
+        let file = self.files.len();
+        for info in held.list() {
+            self.tensors.insert(names::canonical(&info.spelling), (file, info));
+        }
+        self.files.push(WeightFile::Held(held));
+        self.path = path.into();
     }
 
     /// Starts a strict reading, which ends by reporting the tensors that nobody asked for.
@@ -333,6 +355,39 @@ mod tests {
                 path.display()
             )
         );
+    }
+
+    /// What is put in counts in place of what the file has, and what is left out is missing.
+    #[test]
+    fn tensors_can_be_replaced_added_and_left_out() {
+        let mut checkpoint = original();
+        let bias = "encoder.layer.0.output.dense.bias";
+        let before = checkpoint.tensor(bias).unwrap().1;
+        checkpoint.retain(|name| role(name) == Role::Encoder);
+        assert_eq!((checkpoint.names().count(), checkpoint.info("pooler.dense.bias")), (37, None));
+        let tensor = |name: &str, shape: &[usize], values: &[f32]| NamedTensor {
+            name: name.into(),
+            shape: shape.into(),
+            values: values.into(),
+        };
+        let changed: Vec<f32> = before.iter().map(|value| value + 1.0).collect();
+        let head = [0.5, -0.0, f32::NAN, f32::MIN_POSITIVE / 2.0, 3.0, -1.0];
+        let path = Path::new("new.safetensors");
+        let put = vec![
+            tensor(&format!("bert.{bias}"), &[32], &changed),
+            tensor("classifier.weight", &[2, 3], &head),
+        ];
+        checkpoint.put(path, put);
+        assert_eq!(checkpoint.names().count(), 38);
+        assert_eq!(checkpoint.tensor(bias).unwrap(), (vec![32], changed));
+        let (shape, values) = checkpoint.tensor("classifier.weight").unwrap();
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!((shape, bits(&values)), (vec![2, 3], bits(&head)));
+        let wanted = [("classifier.weight".to_owned(), vec![3, 2])];
+        let message = checkpoint.require(&wanted).unwrap_err().to_string();
+        assert!(message.starts_with("new.safetensors: classifier.weight must have"), "{message}");
+        let message = checkpoint.tensor("pooler.dense.bias").unwrap_err().to_string();
+        assert!(message.starts_with("new.safetensors lacks 1 tensor"), "{message}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use embeddings::Embeddings;
 pub use error::{Error, Result};
 pub use input::EncoderInput;
 pub use layer::{Intermediate, Layer, Output};
-pub use lora::{Lora, LoraConfig, LoraTarget, ParseLoraError};
+pub use lora::{Lora, LoraConfig, LoraTarget, ParseLoraError, add_adapter};
 pub use parameters::{fnv1a, initialise, named_parameters, parameter_shapes, set_parameters};
 pub use pooler::{Pooler, first_tokens};
 pub use tokenizer::{Encoding, SpecialToken, Tokenizer, Window};

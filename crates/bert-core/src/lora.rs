@@ -68,6 +68,9 @@ impl LoraConfig {
     }
 
     /// The parameters with each adapter added to its map, and so gone: the same model without adapters.
+    ///
+    /// # Panics
+    /// As [`add_adapter`].
     pub fn merge(&self, parameters: Vec<NamedTensor>) -> Vec<NamedTensor> {
         let (adapters, mut parameters): (Vec<_>, Vec<_>) =
             parameters.into_iter().partition(|tensor| Self::is_adapter(&tensor.name));
@@ -78,21 +81,31 @@ impl LoraConfig {
                 adapters.iter().find(|adapter| adapter.name == name)
             };
             if let (Some(a), Some(b)) = (of("a"), of("b")) {
-                add_product(&mut tensor.values, &b.values, &a.values, self);
+                add_adapter(tensor, [a, b], self.scale());
             }
         }
         parameters
     }
 }
 
-/// `weight += scale b a`, in a checkpoint's layout: `[out, in]`, `[out, rank]`, `[rank, in]`.
-fn add_product(weight: &mut [f32], b: &[f32], a: &[f32], config: &LoraConfig) {
-    let (rank, scale) = (config.rank, config.scale() as f32);
-    let inputs = a.len() / rank;
+/// Adds an adapter to the map that it stands beside: `map += scale b a`.
+///
+/// # Shapes
+/// As checkpoints have them: `map` is `[out, in]`, `a` `[rank, in]`, `b` `[out, rank]`
+///
+/// # Panics
+/// When the shapes are others, or one of their sizes is 0.
+pub fn add_adapter(map: &mut NamedTensor, [a, b]: [&NamedTensor; 2], scale: f64) {
+    let [&[outputs, inputs], &[rank, _]] = [&map.shape[..], &a.shape[..]] else {
+        panic!("add_adapter: a map of shape {:?}, a of {:?}", map.shape, a.shape)
+    };
+    assert_eq!((&a.shape[..], &b.shape[..]), (&[rank, inputs][..], &[outputs, rank][..]));
+    let scale = scale as f32;
     let mut sum = vec![0.0; inputs];
-    for (weight, b) in weight.chunks_exact_mut(inputs).zip(b.chunks_exact(rank)) {
+    let rows = map.values.chunks_exact_mut(inputs).zip(b.values.chunks_exact(rank));
+    for (weight, b) in rows {
         sum.fill(0.0);
-        for (factor, a) in b.iter().zip(a.chunks_exact(inputs)) {
+        for (factor, a) in b.iter().zip(a.values.chunks_exact(inputs)) {
             sum.iter_mut().zip(a).for_each(|(sum, a)| *sum += factor * a);
         }
         weight.iter_mut().zip(&sum).for_each(|(weight, sum)| *weight += scale * sum);

@@ -885,6 +885,86 @@ pub enum Error {
         /// What stands against it.
         key: &'static str,
     },
+    /// A key of the config of adapters lacks what merging needs, or says what would change them.
+    #[error(
+        "{path}: {key} must be {expected}, got {}: only adapters of plain LoRA can be merged",
+        shortened(std::slice::from_ref(.got))
+    )]
+    AdapterConfig {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is, as JSON.
+        got: String,
+    },
+    /// A file of adapters holds what is neither one of their matrices nor a part of a model.
+    #[error(
+        "{path}: {tensor} is no lora_A.weight or lora_B.weight of a map, and no part of the model, its pooler or its head: only \
+         adapters of plain LoRA can be merged"
+    )]
+    AdapterTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+    /// One of the two matrices of an adapter is missing.
+    #[error(
+        "{path} lacks {missing}, without which the other half of the adapter says nothing: fetch it anew"
+    )]
+    AdapterHalf {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        missing: String,
+    },
+    /// An adapter stands beside a map that the model has not.
+    #[error(
+        "{path}: {tensor} belongs to a map that {model} does not have: give the model that the adapters were trained on"
+    )]
+    AdapterMap {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The directory of the model.
+        model: PathBuf,
+    },
+    /// A tensor of adapters does not fit the model.
+    #[error(
+        "{path}: {tensor} must have shape {expected:?}, got {got:?}: give the model that the adapters were trained on, not {model}"
+    )]
+    AdapterShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shape that fits.
+        expected: Vec<usize>,
+        /// The shape that it has.
+        got: Vec<usize>,
+        /// The directory of the model.
+        model: PathBuf,
+    },
+    /// Adapters of a run are to be added to a model of other sizes than the one that it started from.
+    #[error(
+        "{path} was trained on a model with {key} {expected}, got {got} in {model}: give the model that the run started from"
+    )]
+    AdapterBase {
+        /// The directory of the adapters.
+        path: PathBuf,
+        /// The directory of the model.
+        model: PathBuf,
+        /// The size.
+        key: &'static str,
+        /// What it was.
+        expected: usize,
+        /// What it is.
+        got: usize,
+    },
     /// New words are to be trained where there are none.
     #[error(
         "{path} has no new words to train: add some with `bert vocab extend`, or train all or none of the word embeddings"
@@ -1388,6 +1468,12 @@ impl Error {
             | Self::LoraRank { .. }
             | Self::LoraAnew { .. }
             | Self::LoraFrozen { .. }
+            | Self::AdapterConfig { .. }
+            | Self::AdapterTensor { .. }
+            | Self::AdapterHalf { .. }
+            | Self::AdapterMap { .. }
+            | Self::AdapterShape { .. }
+            | Self::AdapterBase { .. }
             | Self::NoNewWords { .. }
             | Self::WordsFile { .. }
             | Self::NoWords { .. }

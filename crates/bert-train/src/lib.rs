@@ -43,6 +43,7 @@ mod layers;
 mod lines;
 mod long;
 mod memory;
+mod merge;
 mod metrics;
 mod micro_batches;
 mod mixer;
@@ -57,6 +58,7 @@ mod out_dir;
 mod parameter_names;
 mod part_loss;
 mod pcgrad;
+mod peft_config;
 mod plan;
 mod prediction;
 mod progress;
@@ -141,6 +143,7 @@ pub use hidden_states::HiddenStates;
 pub use labels::LabelMap;
 pub use layers::Layers;
 pub use long::{Long, LongKind, ParseLongError};
+pub use merge::merge;
 pub use metrics::{
     AnswerMetrics, ClassScores, ClassificationMetrics, Metrics, MultiLabelMetrics, OrdinalMetrics,
     RegressionMetrics, TagSpan, TaggingMetrics, TaskMetrics, TasksMetrics, accuracy, answer_f1,

@@ -161,7 +161,10 @@ impl ModelDir {
 
     /// The labels of the classifier by id; Hugging Face leaves out the names where there are only default ones.
     pub(crate) fn labels(&self) -> Vec<String> {
-        let count = self.checkpoint.info("classifier.weight").map_or(0, |info| info.shape[0]);
+        let head = self.checkpoint.info("classifier.weight");
+        // Of a tensor without values, a few bytes may say that it has any number of rows.
+        let head = head.filter(|info| !info.shape.contains(&0));
+        let count = head.and_then(|info| info.shape.first()).map_or(0, |rows| *rows);
         let default = || (0..count).map(|id| format!("LABEL_{id}")).collect();
         self.config.id2label.clone().unwrap_or_else(default)
     }
@@ -276,6 +279,16 @@ pub(crate) fn save_settings(
     tokenizer.save(dir)?;
     let settings = serde_json::to_string_pretty(settings).expect("settings are a JSON object"); // INVARIANT: plain values under string keys
     write_atomically(dir.join(SETTINGS_FILE), (settings + "\n").as_bytes())?;
+    Ok(())
+}
+
+/// Copies what [`save_settings`] wrote, but for the tokenizer, to the bit: a number may be read as its neighbour.
+pub(crate) fn copy_settings(from: &Path, to: &Path) -> Result<()> {
+    for name in ["config.json", SETTINGS_FILE] {
+        let path = from.join(name);
+        let bytes = std::fs::read(&path).map_err(|source| Error::Read { path, source })?;
+        write_atomically(to.join(name), &bytes)?;
+    }
     Ok(())
 }
 

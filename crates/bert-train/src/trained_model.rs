@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use crate::{
     error::{Error, Result},
-    model_dir::{ModelDir, Settings},
+    model_dir::{ModelDir, Settings, save_parameters},
     multi_tasker::MultiTasker,
     tagger::Tagger,
     task_kind::TaskKind,
@@ -53,11 +53,33 @@ impl TrainedModel {
     /// # Errors
     /// When the directory holds none, or its files do not belong together.
     pub fn load(dir: &Path, device: &Device) -> Result<Self> {
-        let base = ModelDir::open(dir)?;
+        Self::of_dir(ModelDir::open(dir)?, device)
+    }
+
+    pub(crate) fn of_dir(base: ModelDir, device: &Device) -> Result<Self> {
         Ok(match base.kind() {
             Some(TaskKind::Tag) => Self::Tagger(Tagger::of_dir(base, device)?),
             Some(TaskKind::MultiTask) => Self::MultiTask(MultiTasker::of_dir(base, device)?),
             _ => Self::Classifier(TextClassifier::of_dir(base, device)?),
         })
+    }
+
+    /// Writes all of it into `out`.
+    pub(crate) fn save(&self, out: &Path) -> Result<()> {
+        let parameters = match self {
+            Self::Classifier(classifier) => {
+                classifier.save_settings(out)?;
+                classifier.model.named_parameters()
+            }
+            Self::Tagger(tagger) => {
+                tagger.save_settings(out)?;
+                tagger.model.named_parameters()
+            }
+            Self::MultiTask(tasker) => {
+                tasker.save_settings(out)?;
+                tasker.model.named_parameters()
+            }
+        };
+        save_parameters(out, &parameters)
     }
 }

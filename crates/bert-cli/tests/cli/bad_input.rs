@@ -412,6 +412,40 @@ fn adapters_that_make_no_sense() {
 }
 
 #[test]
+fn adapters_that_cannot_be_merged() {
+    let desk = Desk::new();
+    let (model, adapter) =
+        (reference().join("tiny-bert-seqcls"), reference().join("tiny-bert-lora"));
+    let merge = |adapter: &str, out: &str| {
+        desk.bert(&["merge", "--model", text(&model), "--adapter", adapter, "--out", out])
+    };
+    assert_refused(&merge("nowhere", "o"), 2, &["nowhere/adapter_config.json"]);
+    desk.copy_model("tiny-bert-lora", "adapter");
+    let config = fs::read_to_string(adapter.join("adapter_config.json")).unwrap();
+    desk.write(
+        "adapter/adapter_config.json",
+        config.replace("\"use_dora\": false", "\"use_dora\": true"),
+    );
+    assert_refused(
+        &merge("adapter", "o"),
+        2,
+        &["adapter_config.json: use_dora must be", "got true"],
+    );
+    desk.write("adapter/adapter_config.json", config.replace("\"r\": 5", "\"r\": 6"));
+    assert_refused(
+        &merge("adapter", "o"),
+        2,
+        &["lora_A.weight must have shape [6, 32], got [5, 32]"],
+    );
+    assert!(!desk.path("o").exists());
+    assert_refused(
+        &merge(text(&adapter), "adapter"),
+        2,
+        &["adapter is not empty: give another --out"],
+    );
+}
+
+#[test]
 fn weights_that_cannot_be_shown() {
     let desk = Desk::new();
     let classifier = reference().join("tiny-bert-seqcls");

@@ -383,10 +383,34 @@ fn vocab_scan_extend_train_export() {
     assert!(config.contains("BertForSequenceClassification") && config.contains("82"), "{config}");
 }
 
+/// The adapters of a run and the model that it started from are the run's model again, which is applied and trained on as any.
+#[test]
+fn adapters_are_merged() {
+    let desk = Desk::new();
+    let lora = ["--lora", "rank=3", "--lr", "1e-2", "--pooling", "adaptive"];
+    assert!(desk.train(&lora).status.success());
+    std::fs::rename(desk.path("run/adapter"), desk.path("sent")).unwrap();
+    let model = reference().join("tiny-bert");
+    let merge = ["merge", "--model", text(&model), "--adapter", "sent", "--out", "merged"];
+    let output = desk.bert(&merge);
+    assert!(output.status.success() && stdout(&output).is_empty(), "{}", stderr(&output));
+    let answers = ["run", "merged"].map(|model| {
+        let eval = json(&desk.bert(&["eval", "--model", model, "--data", "train.tsv", "--json"]));
+        let answer = json(&desk.bert(&["predict", "--model", model, "--text", "a bad plot"]));
+        (eval, answer)
+    });
+    assert_eq!(answers[0], answers[1]);
+    desk.write("texts.txt", "the film\n");
+    json(&desk.bert(&["embed", "--model", "merged", "--input", "texts.txt"]));
+    json(&desk.train(&["--model", "merged", "--out", "again", "--json"]));
+}
+
 #[test]
 fn help_teaches_with_examples() {
     let desk = Desk::new();
-    for command in ["train", "eval", "predict", "embed", "export", "inspect", "compare", "vocab"] {
+    for command in
+        ["train", "eval", "predict", "embed", "export", "merge", "inspect", "compare", "vocab"]
+    {
         let output = desk.bert(&[command, "--help"]);
         let help = stdout(&output);
         let takes_model = !["compare", "vocab"].contains(&command);

@@ -2,7 +2,9 @@
 
 use std::{fs::File, io::Read, path::Path};
 
-use super::{TensorInfo, pytorch_file::PyTorchFile, safetensors_file::SafetensorsFile};
+use super::{
+    TensorInfo, held::HeldTensors, pytorch_file::PyTorchFile, safetensors_file::SafetensorsFile,
+};
 use crate::error::{Error, Result};
 
 /// One file of weights; its tensors can be listed, and read one by one.
@@ -10,6 +12,7 @@ use crate::error::{Error, Result};
 pub(super) enum WeightFile {
     Safetensors(SafetensorsFile),
     PyTorch(PyTorchFile),
+    Held(HeldTensors),
 }
 
 impl WeightFile {
@@ -29,6 +32,7 @@ impl WeightFile {
         match self {
             Self::Safetensors(file) => file.path(),
             Self::PyTorch(file) => file.path(),
+            Self::Held(tensors) => tensors.path(),
         }
     }
 
@@ -36,6 +40,7 @@ impl WeightFile {
         match self {
             Self::Safetensors(file) => file.list(),
             Self::PyTorch(file) => file.list(),
+            Self::Held(tensors) => tensors.list(),
         }
     }
 
@@ -44,6 +49,7 @@ impl WeightFile {
         match self {
             Self::Safetensors(file) => file.read(info),
             Self::PyTorch(file) => file.read(info),
+            Self::Held(tensors) => tensors.read(info),
         }
     }
 }

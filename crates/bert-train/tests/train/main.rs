@@ -7,6 +7,7 @@ mod comparisons;
 mod layers;
 mod long;
 mod lora;
+mod merging;
 mod multi_task;
 #[path = "../../../bert-core/tests/reference/mod.rs"]
 mod reference;

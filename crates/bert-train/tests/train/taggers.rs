@@ -54,7 +54,7 @@ fn recipe() -> Recipe {
 }
 
 /// Writes training and dev sentences and gives the config of a run on them.
-fn files(dir: &Path) -> RunConfig {
+pub fn files(dir: &Path) -> RunConfig {
     let all = sentences(120);
     fs::write(dir.join("train.conll"), conll(&all[..90])).unwrap();
     fs::write(dir.join("dev.conll"), conll(&all[90..])).unwrap();

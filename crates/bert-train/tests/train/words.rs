@@ -25,7 +25,7 @@ const KINDS: [TaskEmbeddingKind; 4] = [
 ];
 
 /// The tiny BERT with three more words.
-fn extended() -> TempDir {
+pub fn extended() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let words = ["goodly", "badly", "movies"].map(String::from);
     let from = folder().join("tiny-bert");
@@ -149,7 +149,7 @@ fn a_task_embedding_learns_at_its_own_rate() {
 }
 
 /// Writes rows with new words and gives the config of a run on them, from the extended BERT in `model`.
-fn files(dir: &Path, model: &Path, words: WordConfig, pooling: PoolingKind) -> RunConfig {
+pub fn files(dir: &Path, model: &Path, words: WordConfig, pooling: PoolingKind) -> RunConfig {
     let rows = texts(60).into_iter();
     let rows: String = rows.map(|e| format!("{}\t{}\n", e.text, e.label.unwrap())).collect();
     fs::write(dir.join("train.tsv"), rows).unwrap();
@@ -162,7 +162,7 @@ fn files(dir: &Path, model: &Path, words: WordConfig, pooling: PoolingKind) -> R
     }
 }
 
-fn architecture(dir: &Path) -> String {
+pub fn architecture(dir: &Path) -> String {
     let config = fs::read_to_string(dir.join("config.json")).unwrap();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     config["architectures"][0].as_str().unwrap().to_owned()
