@@ -201,7 +201,7 @@ fn sentences_with_too_few_tags() {
 fn a_loss_that_is_no_number() {
     let desk = Desk::new();
     let output = desk.train(&["--lr", "1e30", "--batch-size", "8"]);
-    assert_refused(&output, 1, &["step 3 (epoch 1)", "learning rate", "no model is kept"]);
+    assert_refused(&output, 1, &["step 3 (epoch 1)", "learning rate", "evaluations before it"]);
     assert!(!desk.path("run/model.safetensors").exists());
     let log = fs::read_to_string(desk.path("run/metrics.jsonl")).unwrap();
     assert_eq!(log.lines().count(), 2);

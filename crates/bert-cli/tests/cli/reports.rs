@@ -56,7 +56,7 @@ fn a_page_has_what_its_run_came_to() {
         "<figcaption>Share of the rows by length in tokens",
         "Most confident wrong answers",
         "Answers by truth",
-        "<td>classifier</td>",
+        ", classifier.weight</td>",
         " --eval-every 1 --json",
         "device Flex(Cpu)",
         "&lt;script&gt;document.title=&#39;owned&#39;&lt;/script&gt;",
@@ -160,7 +160,7 @@ fn runs_of_tags_and_of_several_tasks_have_the_same_page() {
         "Answer by truth",
         "<figcaption>Calibration",
         "Scores by type",
-        "tasks.0.classifier",
+        "tasks.2.classifier.bias</td>",
     ] {
         assert!(html.contains(expected), "{expected} is not in {html}");
     }
