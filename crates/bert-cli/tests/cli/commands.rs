@@ -122,6 +122,47 @@ fn training_that_is_regularised() {
 }
 
 /// A classifier of Hugging Face's is evaluated as it is; its logits are the reference's.
+/// Each number of the recipe has a flag, which is a key of the run file, and the run file repeats the run.
+#[test]
+fn every_flag_of_the_recipe_is_in_the_run_file() {
+    let desk = Desk::new();
+    let flags = [
+        ("lr", "0.002"),
+        ("head-lr", "0.003"),
+        ("pooling-lr", "0.004"),
+        ("task-embedding-lr", "0.005"),
+        ("warmup-ratio", "0.25"),
+        ("schedule", "\"cosine,end=0.125\""),
+        ("freeze", "\"layers=1\""),
+        ("unfreeze-every", "\"3\""),
+        ("layer-lr-decay", "0.75"),
+        ("reinit-layers", "1"),
+        ("recompute", "true"),
+        ("batch-size", "8"),
+        ("micro-batch-size", "3"),
+        ("label-smoothing", "0.0625"),
+        ("fgm", "0.5"),
+        ("ema", "0.875"),
+        ("weight-decay", "0.03125"),
+        ("max-grad-norm", "0.5"),
+        ("seed", "7"),
+    ];
+    let mut arguments = vec!["--json".to_owned(), "--task-embedding=diagonal".to_owned()];
+    arguments.extend(flags.iter().map(|(flag, value)| match *value {
+        "true" => format!("--{flag}"),
+        value => format!("--{flag}={}", value.trim_matches('"')),
+    }));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let report = json(&desk.train(&arguments));
+    let run_file = std::fs::read_to_string(desk.path("run/run.toml")).unwrap();
+    for (flag, value) in flags {
+        let line = format!("{} = {value}", flag.replace('-', "_"));
+        assert!(run_file.lines().any(|other| other == line), "{line} is not in\n{run_file}");
+    }
+    let again = json(&desk.bert(&["train", "run/run.toml", "--out", "again", "--json"]));
+    assert_eq!((&again["dev"], &again["last"]), (&report["dev"], &report["last"]));
+}
+
 #[test]
 fn a_plain_hugging_face_classifier_is_applied() {
     let desk = Desk::new();
