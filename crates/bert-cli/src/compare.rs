@@ -34,12 +34,17 @@ Examples:
 
 /// Say which of several trainings is better, and whether that is more than chance.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(
+    after_help = EXAMPLES,
+    mut_group("LabelledColumns", |group| group.requires("data")),
+    mut_group("Running", |group| group.requires("data")),
+)]
 pub struct Compare {
     /// Directories that `bert train` wrote
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// Labelled rows to measure the models on [default: what each run said of its dev rows]
+    /// Labelled rows to measure the models on, which the flags of columns and of how models are run belong to [default: what
+    /// each run said of its dev rows]
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -80,10 +85,12 @@ impl Compare {
                 compare(&self.runs, Scoring::Model(&score))?
             }
         };
+        // The page comes after what has taken long to measure, and without regard to who reads that.
+        let printed = print(&comparison, self.json);
         if let Some(path) = &self.html {
             write_comparison(&comparison, path)?;
         }
-        print(&comparison, self.json)
+        printed
     }
 }
 

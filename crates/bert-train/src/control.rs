@@ -99,6 +99,11 @@ impl Control {
             let got = self.min_delta.to_string();
             return Err(Error::Recipe { key: "min-delta", got, expected: "a number from 0" });
         }
+        if self.min_delta > 0.0 && self.patience.is_none() {
+            let (got, expected) =
+                (self.min_delta.to_string(), "left out where there is no patience");
+            return Err(Error::Recipe { key: "min-delta", got, expected });
+        }
         if !matches!(self.eval_every, Every::Epoch | Every::Steps(_)) {
             let (got, expected) = (self.eval_every.to_string(), "epoch or a number of steps");
             return Err(Error::Recipe { key: "eval-every", got, expected });
@@ -248,6 +253,10 @@ mod tests {
             (Control { max_steps: Some(0), ..default() }, "max-steps must be a whole"),
             (Control { patience: Some(0), ..default() }, "patience must be a whole"),
             (Control { min_delta: -1.0, ..default() }, "min-delta must be a number from 0, got -1"),
+            (
+                Control { min_delta: 0.5, ..default() },
+                "min-delta must be left out where there is no patience, got 0.5",
+            ),
             (Control { eval_every: Every::Never, ..default() }, "eval-every must be epoch or"),
         ];
         for (control, expected) in wrong {

@@ -116,11 +116,8 @@ impl Long {
     /// # Errors
     /// [`Error::Stride`] when there would be tokens between the windows; [`Error::Recipe`] as [`new`](Self::new).
     pub fn cut(self, whole: Encoding, room: usize) -> Result<Encoding> {
-        self.check()?;
+        self.check_room(room)?;
         let stride = self.stride(room);
-        if stride > room {
-            return Err(Error::Stride { stride, room });
-        }
         let is_special = |place: &usize| whole.special_tokens_mask[*place];
         let length = whole.input_ids.len();
         let before = (0..length).take_while(is_special).count();
@@ -156,6 +153,15 @@ impl Long {
                 }
             }
         })
+    }
+
+    /// Refuses what is out of its range, and a stride over tokens that no window would hold.
+    pub(crate) fn check_room(self, room: usize) -> Result<()> {
+        self.check()?;
+        match self.stride(room) {
+            stride if stride > room => Err(Error::Stride { stride, room }),
+            _ => Ok(()),
+        }
     }
 
     /// The tokens between the beginnings of two windows that hold `room`; 0 where there are none.

@@ -20,6 +20,8 @@ use crate::{
     recipe::Recipe,
     run_file::RunFile,
     sampler::Sampling,
+    split::check_fraction,
+    task_data::complete_columns,
     task_form::{AnswerKind, TaskForm},
     word_config::TrainEmbeddings,
 };
@@ -246,6 +248,16 @@ impl MultiTaskConfig {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses what the data can't be read by, as far as their first rows tell.
+    pub(crate) fn check_data(&self) -> Result<()> {
+        self.tasks.iter().try_for_each(|(name, task)| {
+            let checked = task.dev_fraction.map_or(Ok(()), check_fraction);
+            checked
+                .and_then(|()| complete_columns(task).map(drop))
+                .map_err(|error| error.in_task(name))
+        })
     }
 
     /// What a run of these settings is made of.

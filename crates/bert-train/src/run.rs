@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use bert_core::{BertConfig, write_atomically};
-use bert_heads::{PoolingKind, SequenceClassifier, TokenClassifier};
+use bert_heads::{SequenceClassifier, TokenClassifier};
 use bert_kernels::set_precision;
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,6 @@ use crate::{
     baselines::TaskComparison,
     checkpoints::{Checkpoints, PARTIAL, clear_checkpoints},
     columns::Columns,
-    encode::long_of,
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
     fine_tune::{FineTuned, fine_tune_from},
@@ -186,22 +185,7 @@ impl Run<'_> {
 
     fn tag(&self, observer: &mut dyn Observer) -> Result<RunReport> {
         let Self { config, device, .. } = *self;
-        if config.pooling != PoolingKind::default() {
-            let (path, pooling) = (config.train.clone(), config.pooling);
-            return Err(Error::PoolingOfTokens { path, pooling });
-        }
-        if config.long != Long::Truncate {
-            return Err(long_of("tokens with tags"));
-        }
-        let of_texts =
-            [("text", !config.columns.text.is_empty()), ("label", config.columns.label.is_some())];
-        if let Some((key, _)) = of_texts.into_iter().find(|(_, is_given)| *is_given) {
-            let (expected, holds) = ("texts with one label", "tokens with tags");
-            return Err(Error::WrongData { key, expected, holds });
-        }
-        if config.layer_mixture {
-            return Err(Error::MixtureOfTokens { path: config.train.clone() });
-        }
+        config.check_tagging()?;
         let rows = self.sentences(observer)?;
         let settings = self.settings(config.columns.clone())?;
         let labels = |own: &[String]| LabelMap::of_tags(&config.train, &rows.train, own);

@@ -2,20 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use bert_core::LoraConfig;
+use bert_core::{BertConfig, LoraConfig, Tokenizer};
 use bert_heads::PoolingKind;
 use bert_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     columns::Columns,
+    encode::long_of,
     error::{Error, Result},
     fingerprint::Fingerprint,
     format::Format,
     freeze::Freeze,
     long::Long,
+    metrics::{ClassificationMetrics, Metrics, TaggingMetrics},
     recipe::Recipe,
     run_file::RunFile,
+    sentences::Sentences,
+    split::check_fraction,
     word_config::{TrainEmbeddings, WordConfig},
 };
 
@@ -136,6 +140,50 @@ impl RunConfig {
             .map(PathBuf::as_path)
             .collect();
         Fingerprint::of(&self.to_toml()?, &data, &self.model)
+    }
+
+    /// Refuses what the data can't be read or measured by, as far as their first row tells, with a model of this config.
+    pub(crate) fn check_data(&self, encoder: &BertConfig) -> Result<()> {
+        self.dev_fraction.map_or(Ok(()), check_fraction)?;
+        let measured = if Sentences::are_in(&self.train, self.format, &self.columns) {
+            self.check_tagging()?;
+            self.recipe.layers.check_states("tokens with tags", encoder)?;
+            Sentences::tagged(&self.train, self.format, &self.columns)?;
+            Metrics::Tagging(TaggingMetrics::new::<&str>(&[], &[], 0.0))
+        } else {
+            let columns = self.columns.complete(&self.train, self.format)?;
+            if self.long != Long::Truncate {
+                if columns.text.len() == 2 {
+                    return Err(long_of("pairs of texts"));
+                }
+                let max_length = encoder.max_length(self.max_length)?;
+                self.long.check_room(Tokenizer::load(&self.model)?.room(max_length, false)?)?;
+            }
+            // Two labels have the most scores.
+            Metrics::Classification(ClassificationMetrics::new(&[], &[], 2, 0.0))
+        };
+        self.recipe.control.score(&measured).map(drop)
+    }
+
+    /// Refuses what a tagger has no use for.
+    pub(crate) fn check_tagging(&self) -> Result<()> {
+        if self.pooling != PoolingKind::default() {
+            let (path, pooling) = (self.train.clone(), self.pooling);
+            return Err(Error::PoolingOfTokens { path, pooling });
+        }
+        if self.long != Long::Truncate {
+            return Err(long_of("tokens with tags"));
+        }
+        let of_texts =
+            [("text", !self.columns.text.is_empty()), ("label", self.columns.label.is_some())];
+        if let Some((key, _)) = of_texts.into_iter().find(|(_, is_given)| *is_given) {
+            let (expected, holds) = ("texts with one label", "tokens with tags");
+            return Err(Error::WrongData { key, expected, holds });
+        }
+        if self.layer_mixture {
+            return Err(Error::MixtureOfTokens { path: self.train.clone() });
+        }
+        Ok(())
     }
 
     /// Refuses what is trained through an encoder that is frozen.

@@ -357,7 +357,7 @@ pub(crate) enum TrialConfig {
 }
 
 impl TrialConfig {
-    /// Refuses what no run can be made with, as far as can be told without the data.
+    /// Refuses what no run can be made with, as far as can be told without reading all of the data.
     fn check(&self, device: &Device) -> Result<()> {
         let (recipe, precision, max_length) = match self {
             Self::One(config) => (config.recipe.clone(), config.precision, config.max_length),
@@ -374,11 +374,13 @@ impl TrialConfig {
                 config.check_frozen()?;
                 checked_pooling(config.pooling, &encoder)?;
                 check_rank(config.words.task_embedding, &encoder)?;
+                config.check_data(&encoder)?;
                 (config.words.train_embeddings, &config.lora)
             }
             Self::Several(config) => {
                 recipe.layers.check_states("several tasks", &encoder)?;
                 config.check_regularisation()?;
+                config.check_data()?;
                 for task in config.tasks.values() {
                     task.pooling.map_or(Ok(()), |own| checked_pooling(own, &encoder).map(drop))?;
                     check_rank(task.task_embedding, &encoder)?;

@@ -21,9 +21,7 @@ pub struct Split {
 /// # Errors
 /// [`Error::DevFraction`] unless `fraction` is above 0 and below 1; [`Error::NoDevRows`] where no label has two rows.
 pub fn stratified_split(labels: &[u32], fraction: f64, seed: u64) -> Result<Split> {
-    if !(fraction > 0.0 && fraction < 1.0) {
-        return Err(Error::DevFraction { fraction });
-    }
+    check_fraction(fraction)?;
     let num_labels = labels.iter().max().map_or(0, |&label| label as usize + 1);
     let mut rows_of: Vec<Vec<usize>> = vec![Vec::new(); num_labels];
     for (row, &label) in labels.iter().enumerate() {
@@ -44,6 +42,14 @@ pub fn stratified_split(labels: &[u32], fraction: f64, seed: u64) -> Result<Spli
         return Err(Error::NoDevRows { rows: labels.len() });
     }
     Ok(Split { train, dev })
+}
+
+/// Refuses a share that is none, or all.
+pub(crate) fn check_fraction(fraction: f64) -> Result<()> {
+    match fraction > 0.0 && fraction < 1.0 {
+        true => Ok(()),
+        false => Err(Error::DevFraction { fraction }),
+    }
 }
 
 /// How many rows of each label are held out: the whole part of its share, and one more for those with the

@@ -179,7 +179,7 @@ impl Reader<'_> {
 }
 
 /// The columns of a task with those that were left open written out, as they are in the training file.
-fn complete_columns(table: &TaskTable) -> Result<Columns> {
+pub(crate) fn complete_columns(table: &TaskTable) -> Result<Columns> {
     let is_table = !table.kind.is_of_tokens()
         && !Sentences::are_in(&table.train, table.format, &table.columns);
     if is_table {

@@ -275,6 +275,7 @@ fn flags_that_cannot_be_followed() {
         (["--epochs", "9223372036854775808"], ["epochs", "to 1000000"]),
         (["--epochs", "0"], ["epochs", "from 1"]),
         (["--max-length", "65"], ["65", "64"]),
+        (["--min-delta", "0.1"], ["min-delta", "no patience"]),
         (["--dev-fraction", "1.5"], ["dev fraction", "1.5"]),
         (["--device", "toaster"], ["toaster", "flex"]),
     ] {
@@ -388,6 +389,12 @@ fn runs_that_cannot_be_compared() {
     assert_refused(&compare(&["run"]), 2, &["at least two runs"]);
     assert_refused(&compare(&["run", "nowhere"]), 2, &["nowhere holds no run", "bert train"]);
     assert_refused(&compare(&["run", "run"]), 2, &["same settings and seed 0"]);
+    for flags in [["--text", "1"], ["--batch-size", "4"], ["--device", "flex"]] {
+        let runs = [&["run", "other"], &flags[..]].concat();
+        let output = compare(&runs);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("not provided:\n  --data <FILE>"), "{}", stderr(&output));
+    }
     let several = ["--pooling", "mean,multi-head=5", "--out", "runs"];
     let output = desk.train(&several);
     assert_refused(&output, 2, &["multi-head=5", "hidden_size 32"]);

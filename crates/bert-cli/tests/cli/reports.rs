@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-use crate::{Desk, json, reference, stderr, text};
+use crate::{Desk, json, reference, stderr, stdout, text};
 
 /// Texts that would run, break out of their place, turn what follows, or never end.
 fn hostile_rows() -> String {
@@ -312,6 +312,9 @@ fn compared_runs_are_on_one_page() {
     ] {
         assert!(html.contains(expected), "{expected} is not in {html}");
     }
+    // What was measured is printed though there is no place for the page.
+    let nowhere = desk.bert(&[&["compare"], &runs[..], &["--html", "nowhere/x.html"]].concat());
+    assert_eq!((nowhere.status.code(), stdout(&nowhere)), (Some(1), stdout(&output)));
     // A curve of each run and a key of each group, in three charts.
     assert_eq!(html.matches("class=\"curve c0\"").count(), 6, "{html}");
     assert_eq!(html.matches("<span class=\"key c1\">pooling max</span>").count(), 3, "{html}");

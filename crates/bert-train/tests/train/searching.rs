@@ -498,6 +498,15 @@ fn what_cannot_be_searched_is_refused_before_the_first_trial() {
             "trials = 1\nmethod = { kind = 'halving', epochs = [1, 2] }\n[space]\nepochs = { int = [1, 2] }",
             "line 5: epochs says how long a trial is trained",
         ),
+        (
+            "trials = 1\n[space]\nmetric = { choice = ['accuracy', 'f1', 'nonsense'] }",
+            "line 4: metric = \"nonsense\": there is no metric \"nonsense\" here",
+        ),
+        ("trials = 1\n[space]\ntext = { choice = [[1], ['7']] }", "line 4: text = [\"7\"]: "),
+        (
+            "trials = 1\n[space]\ndev_fraction = { choice = [0.5, 7.0] }",
+            "line 4: dev_fraction = 7.0: the dev fraction must be above 0",
+        ),
     ];
     for (search, expected) in cases {
         let desk = Desk::new(search);
@@ -520,6 +529,40 @@ fn what_cannot_be_searched_is_refused_before_the_first_trial() {
     fs::write(desk.path("search.toml"), "trials = 1\nrun = 3\n[space]\nlr = { log = [1, 2] }")
         .unwrap();
     assert!(desk.refusal().contains("search.toml, line 2: run: expected the path of a run file"));
+}
+
+/// What hangs on the first row of the data, and on what the data hold.
+#[test]
+fn what_the_data_do_not_fit_is_refused_before_the_first_trial() {
+    // 14 of 16 tokens are the text's.
+    let desk = Desk::new("trials = 1\n[space]\nstride = { choice = [3, 15] }");
+    desk.set("long = 'windows'");
+    let message = desk.refusal();
+    assert!(message.contains("search.toml, line 4: stride = 15: a stride of 15"), "{message}");
+
+    fs::write(desk.path("train.conll"), "the\tO\n\n").unwrap();
+    let train = desk.path("train.conll");
+    desk.set(&format!("train = '{}'\nlong = 'truncate'\npooling = 'cls'", train.display()));
+    desk.write("trials = 1\n[space]\npooling = { choice = ['cls', 'mean'] }");
+    let message = desk.refusal();
+    assert!(message.contains("a tagger pools nothing"), "{message}");
+
+    let run = opposites(desk.dir.path()).to_toml().unwrap();
+    fs::write(desk.path("run.toml"), run).unwrap();
+    for (space, expected) in [
+        (
+            "dev_fraction = { choice = [0.5, 7.0] }",
+            "task.label.dev_fraction = 7.0: task \"label\": dev_fraction must",
+        ),
+        (
+            "label = { choice = ['label', 'lable'] }",
+            "task.label.label = \"lable\": task \"label\": ",
+        ),
+    ] {
+        desk.write(&format!("trials = 1\n[space.task.label]\n{space}"));
+        let message = desk.refusal();
+        assert!(message.contains(&format!("search.toml, line 4: {expected}")), "{message}");
+    }
 }
 
 #[test]
