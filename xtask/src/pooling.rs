@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     chart::Chart,
-    process::{bert, data, json, number, output},
+    process::{bert, data, json, number, output, percent},
 };
 
 /// Train MiniLM end to end with five poolings on texts of varying length, compare them, and draw the picture
@@ -51,36 +51,59 @@ pub fn pooling(pooling: &Pooling) -> Result<(), String> {
     run.args(["--precision", &pooling.precision, "--seeds", &pooling.seeds.to_string()]);
     println!("On dev:\n{}", output(run.arg("--out").arg(&pooling.out))?);
 
-    let compare = || {
-        let mut compare = Command::new(&program);
-        compare.arg("compare");
-        for pooling_name in POOLINGS {
-            for seed in 0..pooling.seeds {
-                compare.arg(pooling.out.join(pooling_name).join(format!("seed-{seed}")));
-            }
-        }
-        compare.arg("--data").arg(&test);
-        compare
-    };
-    println!("On test:\n{}", output(&mut compare())?);
+    let mut compare = Command::new(&program);
+    compare.arg("compare");
+    for name in POOLINGS {
+        let seed = |seed: u64| pooling.out.join(name).join(format!("seed-{seed}"));
+        compare.args((0..pooling.seeds).map(seed));
+    }
+    let comparison = json(&output(compare.arg("--data").arg(&test).arg("--json"))?)?;
+    println!("On test:\n{}", table(&comparison)?);
     let Some(path) = &pooling.picture else { return Ok(()) };
-    let charts = charts(&json(&output(compare().arg("--json"))?)?)?;
+    let charts = charts(&comparison)?;
     fs::write(path, Chart::svg(&charts)).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn name_of(group: &Value) -> String {
+    group["name"].as_str().unwrap_or_default().replace("pooling ", "")
+}
+
+/// The percentages right of each run of a group.
+fn runs_of(group: &Value) -> Result<Vec<f64>, String> {
+    list(&group["runs"]).iter().map(|run| number(&run["value"])).collect()
+}
+
+/// A row a pooling, with the percentages right of all texts and by length, and what the differences come to.
+fn table(comparison: &Value) -> Result<String, String> {
+    let lengths = list(&comparison["lengths"]);
+    let head = |length: &Value| format!(" {} to {} tokens |", length["from"], length["to"]);
+    let heads: String = lengths.iter().map(head).collect();
+    let mut table =
+        format!("| pooling | all |{heads}\n|---|---|{}\n", "---|".repeat(lengths.len()));
+    for (group, place) in list(&comparison["groups"]).iter().zip(0..) {
+        table += &format!("| `{}` | {} |", name_of(group), percent(&runs_of(group)?));
+        for length in lengths {
+            table += &format!(" {:.1} |", 100.0 * number(&length["accuracies"][place])?);
+        }
+        table.push('\n');
+    }
+    for pair in list(&comparison["pairs"]) {
+        table += &format!("\n{}", pair["sentence"].as_str().unwrap_or_default());
+    }
+    Ok(table)
 }
 
 /// All texts, and the longest quarter of them.
 fn charts(comparison: &Value) -> Result<[Chart; 2], String> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let groups = list(&comparison["groups"]);
-    let lengths = list(&comparison["lengths"]);
-    let longest = lengths.last().ok_or("the comparison has no lengths")?;
+    let longest = list(&comparison["lengths"]).last().ok_or("the comparison has no lengths")?;
     let (mut all, mut long) = (vec![], vec![]);
-    for (group, of_long) in groups.iter().zip(list(&longest["accuracies"])) {
-        let name = group["name"].as_str().unwrap_or_default().replace("pooling ", "");
-        let runs: Result<Vec<f64>, String> =
-            list(&group["runs"]).iter().map(|run| Ok(100.0 * number(&run["value"])?)).collect();
-        all.push((name.clone(), runs?));
-        long.push((name, vec![100.0 * number(&of_long)?]));
+    for (group, of_long) in list(&comparison["groups"]).iter().zip(list(&longest["accuracies"])) {
+        all.push((name_of(group), runs_of(group)?.iter().map(|share| 100.0 * share).collect()));
+        long.push((name_of(group), vec![100.0 * number(of_long)?]));
     }
     let chart = |title: String, bars| Chart { title, from: 50.0, digits: 1, bars };
     let from = number(&longest["from"])?;

@@ -27,9 +27,12 @@ use crate::{
 pub(crate) const ADAPTER_FILES: [&str; 4] = [
     "adapter/adapter_model.safetensors",
     "adapter/adapter_config.json",
-    "adapter/bert-tune.json",
-    "adapter/config.json",
+    "adapter/model/bert-tune.json",
+    "adapter/model/config.json",
 ];
+
+/// The folder of the run's settings beside its adapters, away from them: a `config.json` makes a folder a model for transformers.
+pub(crate) const SETTINGS_FOLDER: &str = "model";
 
 /// PEFT's file of settings.
 const CONFIG_FILE: &str = "adapter_config.json";
@@ -61,7 +64,8 @@ impl Adapter {
     pub(crate) fn save(&self, out: &Path, parameters: Vec<NamedTensor>) -> Result<()> {
         let dir = out.join("adapter");
         let unusable = |source| Error::Out { path: dir.clone(), source };
-        fs::create_dir_all(&dir).map_err(unusable)?;
+        let settings = dir.join(SETTINGS_FOLDER);
+        fs::create_dir_all(&settings).map_err(unusable)?;
         let trained = self.trained(&parameters);
         let modules: BTreeSet<&str> =
             trained.iter().filter_map(|tensor| module_to_save(&tensor.name)).collect();
@@ -69,7 +73,7 @@ impl Adapter {
             .expect("plain values under string keys"); // INVARIANT: it is written out below
         write_safetensors(dir.join(WEIGHTS_FILES[0]), &trained)?;
         write_atomically(dir.join(CONFIG_FILE), (config + "\n").as_bytes())?;
-        copy_settings(out, &dir)?;
+        copy_settings(out, &settings)?;
         save_parameters(out, &self.lora.merge(parameters))
     }
 

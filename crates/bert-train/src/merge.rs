@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use serde_json::json;
 
 use crate::{
-    adapter::{SavedAdapter, SavedPart},
+    adapter::{SETTINGS_FOLDER, SavedAdapter, SavedPart},
     error::{Error, Result},
     model_dir::{ModelDir, copy_settings, read_settings, save_parameters},
     out_dir::make_out,
@@ -38,8 +38,9 @@ pub fn merge(model: &Path, adapter: &Path, out: &Path, device: &Device) -> Resul
     let adapter = SavedAdapter::open(adapter)?;
     let mut base = ModelDir::open(model)?;
     base.checkpoint.require(&parameter_shapes(&Bert::new(&base.config, device), ""))?;
-    let own = read_settings(&adapter.dir)?;
-    let own_config = own.as_ref().map(|_| BertConfig::load(&adapter.dir)).transpose()?;
+    let folder = adapter.dir.join(SETTINGS_FOLDER);
+    let own = read_settings(&folder)?;
+    let own_config = own.as_ref().map(|_| BertConfig::load(&folder)).transpose()?;
     if let Some(config) = &own_config {
         check_sizes(config, &adapter, &base)?;
     }
@@ -56,7 +57,7 @@ pub fn merge(model: &Path, adapter: &Path, out: &Path, device: &Device) -> Resul
         let model = TrainedModel::of_dir(base, device)?;
         make_out(out)?;
         model.save(out)?;
-        return copy_settings(&adapter.dir, out);
+        return copy_settings(&folder, out);
     }
     let class = class(&adapter, &base);
     // Those of the base hold on, unless its head is another now.

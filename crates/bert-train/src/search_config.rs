@@ -176,7 +176,8 @@ impl SearchConfig {
                 Method::Halving(Halving { resource: Resource::Steps, .. }),
                 TrialConfig::Several(config),
             ) if config.mixing.sampling == Sampling::Annealed => {
-                let message = "sampling: annealed goes from the first epoch to the last, and the method counts steps:                     count epochs, or take another sampling";
+                let message = "sampling: annealed goes from the first epoch to the last, and the method counts steps: \
+                     count epochs, or take another sampling";
                 Err(self.run.refuse(&["sampling"], message.to_owned()))
             }
             _ => Ok(()),

@@ -472,13 +472,14 @@ fn another_base_and_lost_parts_of_a_run_are_refused() {
         format!("{} lacks 1 tensor that the model needs: pooler.dense.bias", weights.display());
     assert!(message.starts_with(&start), "{message}");
 
-    fs::write(adapter.join("bert-tune.json"), "{}").unwrap();
+    let settings = adapter.join("model");
+    fs::write(settings.join("bert-tune.json"), "{}").unwrap();
     let error = merge(&config.model, &adapter, &merged, &device).unwrap_err();
     assert!(matches!(error, Error::Settings { .. }) && error.is_bad_input(), "{error}");
-    fs::remove_file(adapter.join("config.json")).unwrap();
-    fs::copy(out.join("bert-tune.json"), adapter.join("bert-tune.json")).unwrap();
+    fs::remove_file(settings.join("config.json")).unwrap();
+    fs::copy(out.join("bert-tune.json"), settings.join("bert-tune.json")).unwrap();
     let message = merge(&config.model, &adapter, &merged, &device).unwrap_err().to_string();
-    assert!(message.contains("adapter has no config.json") && !merged.exists(), "{message}");
+    assert!(message.contains("adapter/model has no config.json") && !merged.exists(), "{message}");
 }
 
 /// Whatever byte of the config or of the tensors' header is another: an answer or a refusal.
