@@ -23,7 +23,8 @@ use crate::{
     fingerprint::{Fingerprint, checksum},
     observer::Observer,
     recorder::Record,
-    training_state::{Evaluations, MOMENTS, Saved, Snapshot, TrainingState},
+    saved::{MOMENTS, Saved},
+    training_state::{Evaluations, Snapshot, TrainingState},
 };
 
 /// The layout of a checkpoint that this version writes and reads.

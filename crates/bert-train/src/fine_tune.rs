@@ -25,9 +25,10 @@ use crate::{
     plan::{Coming, Plan, tokens},
     recipe::Recipe,
     sampler::{Batch, Sampler},
+    saved::Saved,
     step::{Step, train_step},
     trainable::Trainable,
-    training_state::{Evaluations, Saved, Snapshot, TrainingState, trained_paths, weights_of},
+    training_state::{Evaluations, Snapshot, TrainingState, trained_paths, weights_of},
     weight_average::WeightAverage,
 };
 

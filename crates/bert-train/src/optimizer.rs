@@ -15,7 +15,7 @@ use burn::{
 
 use crate::{
     recipe::Recipe,
-    training_state::{MOMENTS, Moments},
+    saved::{MOMENTS, Moments},
 };
 
 /// The parts of a path by which parameters are grouped; paths are those of the model's fields.

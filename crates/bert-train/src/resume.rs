@@ -11,11 +11,12 @@ use crate::{
     multi_task_config::MultiTaskConfig,
     multi_task_run::run_tasks_from,
     observer::Observer,
+    out_dir::check_out,
     recorder::Record,
-    run::{RUN_FILE, RunReport, check_out, run_from},
+    run::{RUN_FILE, RunReport, run_from},
     run_config::RunConfig,
     run_file::RunFile,
-    training_state::Saved,
+    saved::Saved,
 };
 
 /// Goes on with the run in `out` from its newest checkpoint: on one machine, losses and final weights are to the bit those of

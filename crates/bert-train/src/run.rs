@@ -1,24 +1,24 @@
 //! A whole run: from files to a directory with the trained model.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
-use bert_core::{BertConfig, write_atomically};
+use bert_core::BertConfig;
 use bert_heads::{SequenceClassifier, TokenClassifier};
 use bert_kernels::set_precision;
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    about::{ABOUT_FILE, About},
-    adapter::{ADAPTER_FILES, Adapter, say_trained},
+    about::About,
+    adapter::{Adapter, say_trained},
     answers::{answers_on_sentences, answers_on_texts},
     baselines::TaskComparison,
-    checkpoints::{Checkpoints, PARTIAL, clear_checkpoints},
+    checkpoints::Checkpoints,
     columns::Columns,
     error::{Error, Result},
     examples::{Example, read_examples, read_training_examples},
     fine_tune::{FineTuned, fine_tune_from},
-    finished_run::{AnsweredRow, PREDICTIONS_FILE, REPORT_FILE, save_finished_run},
+    finished_run::{AnsweredRow, save_finished_run},
     fit::check_fit,
     freeze::Freeze,
     hidden_states::keep_states,
@@ -26,10 +26,11 @@ use crate::{
     long::Long,
     memory::say_activations,
     metrics::{ClassificationMetrics, Metrics, TaggingMetrics},
-    model_dir::{SETTINGS_FILE, Settings},
+    model_dir::Settings,
     observer::Observer,
-    recorder::{CHECK_FILE, Recorder},
-    report::{LOG_FILE, PAGE_FILE, write_page_of},
+    out_dir::begin_out,
+    recorder::Recorder,
+    report::write_page_of,
     resume::Start,
     run_config::RunConfig,
     sentences::{Sentence, Sentences, read_sentences},
@@ -37,7 +38,6 @@ use crate::{
     split::stratified_split,
     tag_scheme::TagScheme,
     tagger::Tagger,
-    tensorboard::clear_events,
     text_classifier::TextClassifier,
     trainable::Trainable,
 };
@@ -359,77 +359,4 @@ fn say_cut(
              {limit} and were cut"
         ));
     }
-}
-
-/// The files of a run beside its log, its run file and its report.
-const FILES: [&str; 11] = [
-    PREDICTIONS_FILE,
-    CHECK_FILE,
-    "model.safetensors",
-    PAGE_FILE,
-    ABOUT_FILE,
-    "config.json",
-    SETTINGS_FILE,
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "special_tokens_map.json",
-];
-
-/// What tells a run beside its run file, which may be a person's own. The log is there as long as the run file is.
-const MARKS: [&str; 3] = [LOG_FILE, SETTINGS_FILE, ABOUT_FILE];
-
-/// Whether a directory holds a run, however far it came.
-fn holds_run(dir: &Path) -> bool {
-    dir.join(RUN_FILE).exists() && MARKS.iter().any(|mark| dir.join(mark).exists())
-}
-
-/// Refuses a directory that a run may not be written to.
-pub(crate) fn check_out(out: &Path, model: &Path, overwrite: bool) -> Result<()> {
-    let unusable = |source| Error::Out { path: out.into(), source };
-    if !out.exists() {
-        return Ok(());
-    }
-    if let (Ok(out), Ok(model)) = (out.canonicalize(), model.canonicalize())
-        && out == model
-    {
-        return Err(Error::OutIsModel { path: out });
-    }
-    if is_vacant(out).map_err(unusable)? {
-        return Ok(());
-    }
-    match (holds_run(out), overwrite) {
-        (false, _) => Err(Error::OutNotRun { path: out.into() }),
-        (true, false) => Err(Error::OutNotEmpty { path: out.into() }),
-        (true, true) => Ok(()),
-    }
-}
-
-/// Whether a directory holds nothing; what was being written when a run was killed, and a log without a line, is nothing yet.
-pub(crate) fn is_vacant(dir: &Path) -> io::Result<bool> {
-    let is_empty = |entry: &fs::DirEntry| entry.metadata().is_ok_and(|file| file.len() == 0);
-    let is_nothing = |entry: fs::DirEntry| {
-        let name = entry.file_name();
-        name.to_string_lossy().starts_with(PARTIAL) || name == LOG_FILE && is_empty(&entry)
-    };
-    Ok(fs::read_dir(dir)?.flatten().all(is_nothing))
-}
-
-/// Makes the directory, takes an earlier run's files out of it, so that none is taken for this run's, and writes this run's file:
-/// wherever it breaks off, the directory holds the one or the other run.
-pub(crate) fn begin_out(out: &Path, run_file: &str) -> Result<()> {
-    let unusable = |source| Error::Out { path: out.into(), source };
-    let remove = |file: &str| match fs::remove_file(out.join(file)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(error)),
-        _ => Ok(()),
-    };
-    fs::create_dir_all(out).map_err(unusable)?;
-    remove(REPORT_FILE)?;
-    ADAPTER_FILES.into_iter().try_for_each(remove)?;
-    clear_checkpoints(out).map_err(unusable)?;
-    clear_events(out).map_err(unusable)?;
-    // First, so that no run file of ours is ever without it.
-    write_atomically(out.join(LOG_FILE), b"")?;
-    write_atomically(out.join(RUN_FILE), run_file.as_bytes())?;
-    FILES.into_iter().try_for_each(remove)
 }

@@ -6,28 +6,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bert_core::{NamedTensor, write_atomically};
+use bert_core::write_atomically;
 use burn::tensor::Device;
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    agreement::Agreement,
-    check::Check,
     checkpoints::clear_checkpoints,
-    control::Control,
     error::{Error, Result},
-    exact_json,
     fingerprint::Fingerprint,
     finished_run::{finished_report, is_finished},
-    metrics::Metrics,
-    observer::{EpochReport, Observer, Reached, StepReport},
+    observer::Observer,
+    out_dir::is_vacant,
     resume::Start,
-    run::is_vacant,
-    search_config::{Halving, Method, Resource, SearchConfig, TrialConfig, settings_in_words},
+    search_config::{Halving, Method, Resource, SearchConfig, settings_in_words},
     search_report::{SearchReport, Trial, TrialState},
     seeds::Planned,
     space::Draws,
-    training_state::Snapshot,
+    trial_config::TrialConfig,
+    trial_follower::Follower,
+    trial_journal::{Failure, JOURNAL_FILE, Journal, Origin, Score},
 };
 
 /// The search as its file has it, and by which a directory is known to hold one.
@@ -35,9 +31,6 @@ const SEARCH_FILE: &str = "search.toml";
 
 /// The report of a search.
 const REPORT_FILE: &str = "search.json";
-
-/// What a trial has come to, in its directory.
-const JOURNAL_FILE: &str = "trial.json";
 
 /// Trains the trials of `config`, each into `out/trial-K`, and ranks them; the table is also written to `out/search.json`.
 ///
@@ -338,167 +331,5 @@ fn own_reason(error: &Error) -> Option<String> {
             Some(error.to_string())
         }
         _ => None,
-    }
-}
-
-/// What a search remembers of a trial.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-struct Journal {
-    /// None before its first step.
-    origin: Option<Origin>,
-    rungs: Vec<Rung>,
-    failure: Option<Failure>,
-}
-
-/// What a trial's scores are of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Origin {
-    /// How the search shares the work, as its file says it.
-    method: String,
-    fingerprint: Fingerprint,
-}
-
-impl Origin {
-    /// The first difference to a trial of this method as it would be now, in words.
-    fn difference(&self, method: &Method, config: &TrialConfig) -> Result<Option<String>> {
-        let method = method.to_string();
-        if self.method != method {
-            return Ok(Some(format!("method was {} and is {method}", self.method)));
-        }
-        Ok(self.fingerprint.difference(&config.fingerprint()?))
-    }
-}
-
-/// How good a trial was when it had been trained so long.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Rung {
-    length: usize,
-    score: Score,
-}
-
-/// Why a trial could not go on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Failure {
-    reason: String,
-    seconds: f64,
-}
-
-/// The score of a trial's best model so far.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Score {
-    metric: String,
-    value: f64,
-    /// The higher the better, also of a loss.
-    rank: f64,
-    /// How long it was trained.
-    seconds: f64,
-}
-
-impl Score {
-    fn new(dev: &Metrics, control: &Control, seconds: f64) -> Result<Self> {
-        let rank = control.score(dev)?;
-        let (metric, value) = match &control.metric {
-            Some(name) => (name.clone(), dev.score(name).unwrap_or(rank)),
-            None => (dev.main_name(), dev.main()),
-        };
-        Ok(Self { metric, value, rank, seconds })
-    }
-}
-
-impl Journal {
-    fn at(&self, length: usize) -> Option<&Rung> {
-        self.rungs.iter().find(|rung| rung.length == length)
-    }
-
-    fn read(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text =
-            fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
-        exact_json::from_str(&text)
-            .map_err(|error| Error::RunRecord { path: path.into(), reason: error.to_string() })
-    }
-
-    fn write(&self, path: &Path) -> Result<()> {
-        let json = serde_json::to_string(self).expect("plain values under string keys"); // INVARIANT: they are numbers and strings
-        Ok(write_atomically(path, json.as_bytes())?)
-    }
-}
-
-/// Follows a trial: passes on all, writes down how good it is at each rung, and lets it rest at one of them.
-struct Follower<'a> {
-    observer: &'a mut dyn Observer,
-    path: PathBuf,
-    journal: &'a mut Journal,
-    control: &'a Control,
-    rungs: &'a [usize],
-    resource: Resource,
-    until: Option<usize>,
-    rested: bool,
-    seconds: f64,
-}
-
-impl Observer for Follower<'_> {
-    fn notice(&mut self, text: &str) {
-        self.observer.notice(text);
-    }
-
-    fn checked(&mut self, check: &Check) -> Result<()> {
-        self.journal.write(&self.path)?;
-        self.observer.checked(check)
-    }
-
-    fn step(&mut self, report: &StepReport) {
-        self.seconds = report.elapsed.as_secs_f64();
-        self.observer.step(report);
-    }
-
-    fn agreement(&mut self, report: &Agreement) {
-        self.observer.agreement(report);
-    }
-
-    fn epoch(
-        &mut self,
-        report: &EpochReport,
-        parameters: &dyn Fn() -> Vec<NamedTensor>,
-    ) -> Result<()> {
-        self.observer.epoch(report, parameters)
-    }
-
-    fn resume(&mut self, best: &dyn Fn() -> Vec<NamedTensor>) -> Result<()> {
-        self.observer.resume(best)
-    }
-
-    fn checkpoint(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.observer.checkpoint(snapshot)
-    }
-
-    fn command(&self) -> Vec<String> {
-        self.observer.command()
-    }
-
-    /// Before the checkpoint is written: a trial that is killed between comes here again.
-    fn rests(&mut self, reached: &Reached<'_>) -> Result<bool> {
-        let length = match self.resource {
-            Resource::Epochs => reached.epochs,
-            Resource::Steps => reached.steps,
-        };
-        let passed = self.rungs.iter().take_while(|rung| **rung <= length);
-        let new: Vec<usize> =
-            passed.copied().filter(|rung| self.journal.at(*rung).is_none()).collect();
-        if !new.is_empty() {
-            let seconds = reached.train_time.as_secs_f64();
-            let score = Score::new(&reached.best.dev, self.control, seconds)?;
-            let rung = |length| Rung { length, score: score.clone() };
-            self.journal.rungs.extend(new.into_iter().map(rung));
-            self.journal.write(&self.path)?;
-        }
-        self.rested = self.until.is_some_and(|until| length >= until);
-        Ok(self.rested)
-    }
-
-    fn is_interrupted(&self) -> bool {
-        self.observer.is_interrupted()
     }
 }

@@ -21,8 +21,9 @@ use crate::{
     multi_task_config::MultiTaskConfig,
     multi_task_run::run_tasks_from,
     observer::Observer,
+    out_dir::{begin_out, check_out},
     resume::Start,
-    run::{RUN_FILE, begin_out, check_out, run_from},
+    run::{RUN_FILE, run_from},
     run_config::RunConfig,
     sentences::Sentences,
 };
