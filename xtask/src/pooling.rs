@@ -57,7 +57,8 @@ pub fn pooling(pooling: &Pooling) -> Result<(), String> {
         let seed = |seed: u64| pooling.out.join(name).join(format!("seed-{seed}"));
         compare.args((0..pooling.seeds).map(seed));
     }
-    let comparison = json(&output(compare.arg("--data").arg(&test).arg("--json"))?)?;
+    compare.arg("--data").arg(&test).args(["--precision", &pooling.precision, "--json"]);
+    let comparison = json(&output(&mut compare)?)?;
     println!("On test:\n{}", table(&comparison)?);
     let Some(path) = &pooling.picture else { return Ok(()) };
     let charts = charts(&comparison)?;
