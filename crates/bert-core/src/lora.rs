@@ -97,7 +97,7 @@ impl LoraConfig {
 /// When the shapes are others, or one of their sizes is 0.
 pub fn add_adapter(map: &mut NamedTensor, [a, b]: [&NamedTensor; 2], scale: f64) {
     let [&[outputs, inputs], &[rank, _]] = [&map.shape[..], &a.shape[..]] else {
-        panic!("add_adapter: a map of shape {:?}, a of {:?}", map.shape, a.shape)
+        panic!("add_adapter: a map of shape {:?}, a of {:?}", map.shape, a.shape) // INVARIANT: see `# Panics`
     };
     assert_eq!((&a.shape[..], &b.shape[..]), (&[rank, inputs][..], &[outputs, rank][..]));
     let scale = scale as f32;

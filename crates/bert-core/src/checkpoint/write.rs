@@ -55,13 +55,7 @@ impl fmt::Debug for LazyTensor<'_> {
 /// A name comes twice, the values do not fill the shape, or the file cannot be written.
 pub fn write_safetensors_lazily(path: impl AsRef<Path>, tensors: Vec<LazyTensor>) -> Result<()> {
     let path = path.as_ref();
-    let mut seen = BTreeSet::new();
-    for LazyTensor { name, .. } in &tensors {
-        if !seen.insert(name) {
-            let [tensor, first, second] = [(); 3].map(|()| name.clone());
-            return Err(Error::DuplicateTensor { path: path.into(), tensor, first, second });
-        }
-    }
+    check_names(path, tensors.iter().map(|tensor| &tensor.name))?;
     let infos =
         tensors.iter().map(|tensor| (tensor.name.clone(), Dtype::F32, tensor.shape.clone()));
     let header = padded_header(path, infos)?;
@@ -117,21 +111,29 @@ pub(super) fn write_parts<F: FnOnce() -> io::Result<Vec<u8>>>(
 
 /// The header of tensors that fit into a file together.
 fn header(path: &Path, tensors: &[NamedTensor]) -> Result<Vec<u8>> {
-    let mut seen = BTreeSet::new();
     for NamedTensor { name, shape, values } in tensors {
         let size = shape.iter().try_fold(1_usize, |size, axis| size.checked_mul(*axis));
         if size != Some(values.len()) {
             let (tensor, shape, found) = (name.clone(), shape.clone(), values.len());
             return Err(Error::TensorLength { path: path.into(), tensor, shape, found });
         }
+    }
+    check_names(path, tensors.iter().map(|tensor| &tensor.name))?;
+    let infos =
+        tensors.iter().map(|tensor| (tensor.name.clone(), Dtype::F32, tensor.shape.clone()));
+    padded_header(path, infos)
+}
+
+/// Refuses a name that comes twice.
+fn check_names<'a>(path: &Path, names: impl Iterator<Item = &'a String>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
         if !seen.insert(name) {
             let [tensor, first, second] = [(); 3].map(|()| name.clone());
             return Err(Error::DuplicateTensor { path: path.into(), tensor, first, second });
         }
     }
-    let infos =
-        tensors.iter().map(|tensor| (tensor.name.clone(), Dtype::F32, tensor.shape.clone()));
-    padded_header(path, infos)
+    Ok(())
 }
 
 /// The header of tensors that lie one behind the other, padded with blanks so that the values are aligned.
