@@ -491,6 +491,11 @@ fn several_tasks_from_a_run_file() {
     // The run file that was written gives the same run.
     let again = json(&desk.bert(&["train", "run/run.toml", "--out", "again", "--json"]));
     assert_eq!(again["dev"], report["dev"]);
+    assert_eq!(again["comparisons"][1]["task"], "tags");
+    // The flag goes over the file's baselines, also where it wants none.
+    let none = ["train", "run/run.toml", "--baselines", "none", "--out", "none", "--json"];
+    let none = json(&desk.bert(&none));
+    assert!(none["dev"] == report["dev"] && none["comparisons"].get(0).is_none(), "{none}");
 
     let answer = json(&desk.bert(&["predict", "--model", "run", "--text", "a bad plot"]));
     assert_eq!(answer["text"], "a bad plot");
