@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     columns::Column,
-    multi_task_config::{MultiTaskConfig, TaskTable},
+    multi_task_config::MultiTaskConfig,
     run::{DEV_FRACTION, RUN_FILE},
     run_config::RunConfig,
     run_file::RunFile,
     sentences::Sentences,
     task_form::AnswerKind,
+    task_table::TaskTable,
 };
 
 /// What a run learns from, and what it is measured on.

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     format::Format,
     model_dir::Settings,
-    multi_task_config::{MultiTaskConfig, TaskTable},
+    multi_task_config::MultiTaskConfig,
     multi_tasker::merge,
     observer::Observer,
     run::DEV_FRACTION,
@@ -23,6 +23,7 @@ use crate::{
     task_rows::Reading,
     task_sets::TaskSet,
     task_settings::TaskSettings,
+    task_table::TaskTable,
 };
 
 /// The rows of all tasks, and how each task is put together.
