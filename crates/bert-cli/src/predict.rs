@@ -47,7 +47,7 @@ pub struct Predict {
     pair: Option<String>,
     #[command(flatten)]
     texts: Texts,
-    /// Task of a model of several, to be asked by itself: a classification of texts [default: all]
+    /// Task of a model of several, to be asked by itself; with --weights a classification of texts [default: all]
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
     /// How much each token counts in the pooled vector: json ("weights" in the line), ansi (coloured text in place of
@@ -70,7 +70,12 @@ impl Predict {
         }
         let device = self.running.device()?;
         let batch_size = self.running.batch_size;
-        match TrainedModel::load(&self.model, &device)?.task(self.task.as_deref(), &self.model)? {
+        let (model, task) = (TrainedModel::load(&self.model, &device)?, self.task.as_deref());
+        let model = match self.weights {
+            Some(_) => model.task(task, &self.model)?,
+            None => model.asking(task, &self.model)?,
+        };
+        match model {
             TrainedModel::Classifier(classifier) => {
                 let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
                 let (texts, limit) =
@@ -133,7 +138,7 @@ impl Predict {
                             sentences.iter().map(|sentence| sentence.tokens.join(" ")).collect();
                         let lines = texts.iter().zip(&answers);
                         json_lines(
-                            lines.map(|(text, answers)| TaskLine { text, pair: None, answers }),
+                            lines.map(|(text, all)| TaskLine::new(text, None, all, task)),
                             cut,
                         )
                     });
@@ -147,10 +152,8 @@ impl Predict {
                 self.texts(texts, &limit, PART, |examples| {
                     let (answers, cut) =
                         tasker.predict(examples, max_length, batch_size, &device)?;
-                    let lines = examples.iter().zip(&answers).map(|(example, answers)| TaskLine {
-                        text: &example.text,
-                        pair: example.pair.as_deref(),
-                        answers,
+                    let lines = examples.iter().zip(&answers).map(|(example, all)| {
+                        TaskLine::new(&example.text, example.pair.as_deref(), all, task)
                     });
                     json_lines(lines, cut)
                 })
@@ -213,14 +216,35 @@ fn print_parts<R>(
     Ok(())
 }
 
-/// What each task says of a text.
+/// What tasks say of a text.
 #[derive(Debug, Serialize)]
 struct TaskLine<'a> {
     text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pair: Option<&'a str>,
     #[serde(flatten)]
-    answers: &'a BTreeMap<String, TaskAnswer>,
+    said: Said<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    /// By each task.
+    All(&'a BTreeMap<String, TaskAnswer>),
+    /// By the one that was asked.
+    One(&'a TaskAnswer),
+}
+
+impl<'a> TaskLine<'a> {
+    fn new(
+        text: &'a str,
+        pair: Option<&'a str>,
+        answers: &'a BTreeMap<String, TaskAnswer>,
+        task: Option<&str>,
+    ) -> Self {
+        let one = task.and_then(|name| answers.get(name));
+        Self { text, pair, said: one.map_or(Said::All(answers), Said::One) }
+    }
 }
 
 /// A line of JSON for each answer, beside the number of texts that were cut.

@@ -42,7 +42,7 @@ pub enum Error {
         labels: usize,
     },
     /// No task of a model takes such a row.
-    #[error("no task of the model takes {}: its tasks take {}", texts_a_row(*.got), texts_a_row(3 - *.got))]
+    #[error("no task that is asked takes {}: expected {}", texts_a_row(*.got), texts_a_row(3 - *.got))]
     NoTaskFor {
         /// The texts of the row, 1 or 2.
         got: usize,

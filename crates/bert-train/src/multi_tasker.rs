@@ -36,6 +36,8 @@ pub struct MultiTasker {
     pub labels: Vec<LabelMap>,
     /// How it is put together and fed; its tasks in the order of the heads.
     pub settings: Settings,
+    /// The head of the only task that texts are answered for; none for all.
+    pub(crate) asked: Option<usize>,
     path: PathBuf,
 }
 
@@ -112,7 +114,7 @@ impl MultiTasker {
         let labels = settings.tasks.iter().map(|task| LabelMap::of_model(&task.labels));
         let labels = labels.collect::<Result<_>>()?;
         let ModelDir { config, tokenizer, path, .. } = base;
-        Ok(Self { model, config, tokenizer, labels, settings, path })
+        Ok(Self { model, config, tokenizer, labels, settings, asked: None, path })
     }
 
     /// Begins layers anew, where the recipe says so.
@@ -230,6 +232,14 @@ impl MultiTasker {
             });
         }
         Ok((TaskDev { sets: merge(sets), tasks: self.measured_tasks() }, cut))
+    }
+
+    /// The model that answers for this task alone.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTask`] for a name that no task has.
+    pub fn asking(self, name: &str) -> Result<Self> {
+        Ok(Self { asked: Some(self.head(name)?), ..self })
     }
 
     /// One task as a classifier of texts by itself.

@@ -61,7 +61,7 @@ pub enum TaskAnswer {
 }
 
 impl MultiTasker {
-    /// What each task says of texts, by its name, and how many texts were cut to `max_length` tokens: of pairs the tasks that take
+    /// What each task that is asked says of texts, by its name, and how many texts were cut to `max_length` tokens: of pairs the tasks that take
     /// pairs, else those that take one text.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl MultiTasker {
         Ok((self.answers(&heads, examples, &encodings, &words, batch_size, device), cut))
     }
 
-    /// What each task that takes one text says of sentences that are split already, and how many were cut to `max_length`
+    /// What each task that is asked and takes one text says of sentences that are split already, and how many were cut to `max_length`
     /// tokens. The text of each is its tokens with a space between them.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl MultiTasker {
         Ok((self.answers(&heads, &texts, &encodings, &words, batch_size, device), cut))
     }
 
-    /// The texts a row of a file without labels: what all tasks take or, where some take pairs, as many as there are columns.
+    /// The texts a row of a file without labels: what all tasks that are asked take or, where some take pairs, as many as there are columns.
     ///
     /// # Errors
     /// [`Error::WhichTexts`] where the columns may be one text with more beside it, or a pair.
@@ -116,7 +116,9 @@ impl MultiTasker {
         format: Option<Format>,
         header: bool,
     ) -> Result<usize> {
-        let texts = self.tasks().iter().map(|task| task.kind.texts());
+        let is_asked = |head: &usize| self.asked.is_none_or(|asked| asked == *head);
+        let asked = (0..self.tasks().len()).filter(is_asked);
+        let texts = asked.map(|head| self.tasks()[head].kind.texts());
         let (least, most) = (texts.clone().min().unwrap_or(1), texts.max().unwrap_or(1));
         if least == most {
             return Ok(most);
@@ -127,9 +129,10 @@ impl MultiTasker {
         }
     }
 
-    /// The heads of the tasks that take so many texts a row.
+    /// The heads of the tasks that are asked and take so many texts a row.
     fn heads_of(&self, texts: usize) -> Result<Vec<usize>> {
-        let takes = |head: &usize| self.tasks()[*head].kind.texts() == texts;
+        let is_asked = |head: usize| self.asked.is_none_or(|asked| asked == head);
+        let takes = |head: &usize| is_asked(*head) && self.tasks()[*head].kind.texts() == texts;
         let heads: Vec<usize> = (0..self.tasks().len()).filter(takes).collect();
         if heads.is_empty() { Err(Error::NoTaskFor { got: texts }) } else { Ok(heads) }
     }

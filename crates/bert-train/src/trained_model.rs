@@ -38,6 +38,21 @@ impl TrainedModel {
         }
     }
 
+    /// What answers for one task of a model of several: a classifier where the task can stand by itself, else the model, which
+    /// answers for it alone. Without a name, the model as it is.
+    ///
+    /// # Errors
+    /// When the model has no such task.
+    pub fn asking(self, name: Option<&str>, path: &Path) -> Result<Self> {
+        match (self, name) {
+            (Self::MultiTask(tasker), Some(name)) => match tasker.classifier(name) {
+                Err(Error::NoTaskClassifier { .. }) => Ok(Self::MultiTask(tasker.asking(name)?)),
+                classifier => Ok(Self::Classifier(classifier?)),
+            },
+            (model, name) => model.task(name, path),
+        }
+    }
+
     /// How it is put together and fed.
     pub fn settings(&self) -> &Settings {
         match self {

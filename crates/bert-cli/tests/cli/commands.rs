@@ -514,7 +514,16 @@ fn several_tasks_from_a_run_file() {
     let one = json(&desk.bert(&one));
     assert_eq!(one["accuracy"], both["mood"]["accuracy"]);
 
-    // One task by itself: its weights, and a model of its own.
+    // One task by itself: its answer, its weights, and a model of its own.
+    let tags = ["predict", "--model", "run", "--task", "tags", "--text", "a bad plot"];
+    let tags = json(&desk.bert(&tags));
+    assert_eq!(tags["tokens"], answer["tags"]["tokens"]);
+    assert!(tags["text"] == "a bad plot" && tags["mood"].is_null(), "{tags}");
+    let pair = ["predict", "--model", "run", "--task", "tags", "--text", "a", "--pair", "b"];
+    let pair = desk.bert(&pair);
+    assert_eq!(pair.status.code(), Some(2));
+    let said = stderr(&pair);
+    assert!(said.contains("no task that is asked takes two texts: expected one text"), "{said}");
     let alone = ["predict", "--model", "run", "--task", "mood", "--text", "a bad plot"];
     let weights = json(&desk.bert(&[&alone[..], &["--weights", "json"]].concat()));
     assert_eq!(weights["weights"].as_array().unwrap().len(), 5, "{weights}");
@@ -564,7 +573,7 @@ fn several_tasks_from_a_run_file() {
             "has no task \"moods\": its tasks are mood, tags",
         ),
         (
-            &["predict", "--model", "run", "--task", "tags", "--text", "a"],
+            &["predict", "--model", "run", "--task", "tags", "--weights", "json", "--text", "a"],
             "task \"tags\" of kind tag is no classifier of texts by itself",
         ),
         (

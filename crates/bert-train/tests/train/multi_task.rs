@@ -784,8 +784,7 @@ fn data_that_does_not_fit_its_task_is_refused() {
     let none = MultiTasker::load(&one, &device).unwrap().predict(&[pair], 24, 8, &device);
     let none = none.unwrap_err();
     assert!(
-        none.is_bad_input()
-            && none.to_string().ends_with("takes two texts: its tasks take one text"),
+        none.is_bad_input() && none.to_string().ends_with("takes two texts: expected one text"),
         "{none}"
     );
     let embed = bert_train::Embedder::load(&one, None, &device).unwrap_err();
