@@ -35,7 +35,7 @@ const CORPUS: &str = "crates/bert-train/tests/fuzz/corpus";
 const MOST_DEATHS: u64 = 20;
 
 pub fn fuzz(fuzz: &Fuzz) -> Result<(), String> {
-    let [program] = build(["fuzz"], &["--test", "fuzz"], "ndarray,wgpu")?;
+    let [program] = build(["fuzz"], &["--test", "fuzz"], "ndarray,wgpu,dashboard")?;
     let failed = |error: std::io::Error| error.to_string();
     let start = Instant::now();
     let (mut from, mut deaths, mut kept) = (fuzz.from, 0, 0);

@@ -63,7 +63,7 @@ enum Task {
 const PEER: &str = "xtask/pytorch_peer.py";
 
 /// One build for tests and lints: every backend that needs no GPU.
-const FEATURES: [&str; 3] = ["--workspace", "--features", "ndarray,wgpu"];
+const FEATURES: [&str; 3] = ["--workspace", "--features", "ndarray,wgpu,dashboard"];
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {

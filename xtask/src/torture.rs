@@ -36,7 +36,7 @@ pub fn torture(arguments: &Torture) -> Result<(), String> {
     let bert = match &arguments.bert {
         Some(bert) => bert.clone(),
         None => {
-            let [bert] = build(["bert"], &["--bin", "bert"], "ndarray,wgpu")?;
+            let [bert] = build(["bert"], &["--bin", "bert"], "ndarray,wgpu,dashboard")?;
             bert
         }
     };

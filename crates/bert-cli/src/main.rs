@@ -16,6 +16,7 @@ mod report;
 mod search;
 mod train;
 mod vocab;
+mod watching;
 mod weights;
 
 use std::{fmt, io, process::ExitCode};

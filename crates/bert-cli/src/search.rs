@@ -5,10 +5,10 @@ use std::{
     path::PathBuf,
 };
 
-use bert_train::{Error, Progress, SearchConfig, search};
+use bert_train::{Error, SearchConfig, search};
 use clap::Args;
 
-use crate::{Failure, arguments::typed, devices::device, interrupt};
+use crate::{Failure, devices::device, watching::Watching};
 
 const EXAMPLES: &str = "\
 A search file names a run file, or holds its keys in a table [run], and says what is drawn for each trial:
@@ -49,6 +49,8 @@ pub struct Search {
     /// Train all trials anew: what is there of them is taken away first
     #[arg(long)]
     overwrite: bool,
+    #[command(flatten)]
+    watching: Watching,
     /// Print the table as one line of JSON on standard output
     #[arg(long)]
     json: bool,
@@ -59,8 +61,9 @@ impl Search {
     pub fn run(self) -> Result<(), Failure> {
         let config = SearchConfig::load(&self.search_file)?;
         let device = device(self.device.as_deref())?;
-        let progress = &mut Progress::new().until(interrupt::flag()?).of_command(typed());
-        let report = search(&config, &self.out, self.overwrite, &device, progress)?;
+        let mut observer = self.watching.observer()?;
+        let report = search(&config, &self.out, self.overwrite, &device, &mut *observer)?;
+        drop(observer);
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&report).map_err(io::Error::from)?)?;

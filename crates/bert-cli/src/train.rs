@@ -9,20 +9,20 @@ use bert_core::LoraConfig;
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
-    Baselines, LongKind, MultiTaskConfig, Progress, RunConfig, RunFile, RunReport, TrainEmbeddings,
-    check, check_tasks, resume, run, run_seeds, run_task_seeds, run_tasks,
+    Baselines, Comparison, LongKind, MultiTaskConfig, Observer, RunConfig, RunFile, RunReport,
+    TrainEmbeddings, check, check_tasks, resume, run, run_seeds, run_task_seeds, run_tasks,
 };
 use burn::tensor::Device;
 use clap::Args;
 
 use crate::{
     Failure,
-    arguments::{LabelledColumns, positive, set, typed},
+    arguments::{LabelledColumns, positive, set},
     compare,
     controlling::Controlling,
     devices::device,
-    interrupt,
     recipe_flags::RecipeFlags,
+    watching::Watching,
 };
 
 const EXAMPLES: &str = "\
@@ -158,67 +158,86 @@ pub struct Train {
     /// directories of models [default: none]
     #[arg(long, value_name = "DIR", num_args = 1..)]
     baselines: Vec<PathBuf>,
+    #[command(flatten)]
+    watching: Watching,
     /// Print one closing line of JSON on standard output and nothing else there; with --check, one a pooling
     #[arg(long)]
     json: bool,
+}
+
+/// What a call trained.
+enum Trained {
+    /// A run, in this directory.
+    One(RunReport, PathBuf),
+    /// Runs side by side.
+    Several(Comparison),
 }
 
 impl Train {
     /// Trains.
     pub fn run(self) -> Result<(), Failure> {
         let device = device(self.device.as_deref())?;
-        let progress = &mut Progress::new().until(interrupt::flag()?).of_command(typed());
+        let mut observer = self.watching.observer()?;
         if self.check {
-            return self.check(&device, progress);
+            return self.check(&device, &mut *observer);
         }
+        let trained = self.train(&device, &mut *observer)?;
+        // A dashboard gives the terminal back.
+        drop(observer);
+        match trained {
+            Trained::One(report, dir) => self.report(&report, &dir),
+            Trained::Several(comparison) => compare::print(&comparison, self.json),
+        }
+    }
+
+    fn train(&self, device: &Device, observer: &mut dyn Observer) -> Result<Trained, Failure> {
         let out = match (&self.resume, &self.out) {
-            (Some(dir), _) => return self.report(&resume(dir, &device, progress)?, dir),
-            (None, Some(out)) => out.as_path(),
+            (Some(dir), _) => {
+                return Ok(Trained::One(resume(dir, device, observer)?, dir.clone()));
+            }
+            (None, Some(out)) => out,
             (None, None) => return Err(Failure::Usage("expected --out or --resume".to_owned())),
         };
+        let overwrite = self.overwrite;
         if let Some(mut config) = self.tasks()? {
             if !self.baselines.is_empty() {
                 config.baselines = Baselines::from(self.baselines.clone());
             }
-            let baselines = Baselines::None;
-            if let Some(seeds) = self.seeds {
-                let comparison = run_task_seeds(
-                    &config,
-                    seeds,
-                    out,
-                    self.overwrite,
-                    &baselines,
-                    &device,
-                    progress,
-                )?;
-                return compare::print(&comparison, self.json);
-            }
-            let report = run_tasks(&config, out, self.overwrite, &baselines, &device, progress)?;
-            return self.report(&report, out);
+            let baselines = &Baselines::None;
+            return Ok(match self.seeds {
+                Some(seeds) => {
+                    let runs =
+                        run_task_seeds(&config, seeds, out, overwrite, baselines, device, observer);
+                    Trained::Several(runs?)
+                }
+                None => {
+                    let run = run_tasks(&config, out, overwrite, baselines, device, observer);
+                    Trained::One(run?, out.clone())
+                }
+            });
         }
         let config = self.config()?;
         if self.seeds.is_some() || self.pooling.len() > 1 {
             let poolings =
                 if self.pooling.is_empty() { &[config.pooling] } else { &self.pooling[..] };
             let seeds = self.seeds.unwrap_or(1);
-            let comparison =
-                run_seeds(&config, poolings, seeds, out, self.overwrite, &device, progress)?;
-            return compare::print(&comparison, self.json);
+            let runs = run_seeds(&config, poolings, seeds, out, overwrite, device, observer);
+            return Ok(Trained::Several(runs?));
         }
-        self.report(&run(&config, out, self.overwrite, &device, progress)?, out)
+        Ok(Trained::One(run(&config, out, overwrite, device, observer)?, out.clone()))
     }
 
     /// Checks each of the poolings.
-    fn check(&self, device: &Device, progress: &mut Progress) -> Result<(), Failure> {
+    fn check(&self, device: &Device, observer: &mut dyn Observer) -> Result<(), Failure> {
         let mut checks = vec![];
         if let Some(config) = self.tasks()? {
-            checks.push(check_tasks(&config, device, progress)?);
+            checks.push(check_tasks(&config, device, observer)?);
         } else {
             let config = self.config()?;
             let poolings = self.pooling.iter().copied();
             let others = poolings.skip(1).map(|pooling| RunConfig { pooling, ..config.clone() });
             for config in std::iter::once(config.clone()).chain(others) {
-                checks.push(check(&config, device, progress)?);
+                checks.push(check(&config, device, observer)?);
             }
         }
         let mut out = io::stdout().lock();

@@ -132,8 +132,8 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         let bytes = WeightAverage::bytes(&model).div_ceil(MB);
         observer.notice(&format!("the average of the weights takes {bytes} MB of memory"));
     }
-    let epochs = total_steps.div_ceil(steps_per_epoch);
-    if let Some(told) = recipe.layers.told(layers, total_steps, epochs) {
+    let total_epochs = total_steps.div_ceil(steps_per_epoch);
+    if let Some(told) = recipe.layers.told(layers, total_steps, total_epochs) {
         observer.notice(&told);
     }
     // As the last step left it, which is what moments are kept of.
@@ -276,6 +276,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                 step: state.step - 1,
                 total_steps,
                 epoch,
+                epochs: total_epochs,
                 loss,
                 losses: by_head,
                 learning_rate: recipe.learning_rate * factor,

@@ -19,6 +19,8 @@ mod comparison;
 mod conll;
 mod control;
 mod csv;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod data_set;
 mod embedder;
 mod encode;
@@ -133,6 +135,8 @@ pub use columns::{Column, Columns};
 pub use compare::{Scoring, compare};
 pub use comparison::{ComparedRun, Comparison, Group, LengthBucket, Pair};
 pub use control::{Control, Every};
+#[cfg(feature = "dashboard")]
+pub use dashboard::Dashboard;
 pub use data_set::{DataSet, TaggedSet, WordTags};
 pub use embedder::Embedder;
 pub use error::{Error, Result};

@@ -151,6 +151,24 @@ impl Metrics {
         }
     }
 
+    /// The scores by name; of several tasks those of each as `TASK/NAME`, and their mean.
+    pub(crate) fn flattened(&self) -> Vec<(String, f64)> {
+        match self {
+            Self::Tasks(tasks) => {
+                let of_task = |task: &TaskMetrics| {
+                    let scores = task.metrics.by_name();
+                    let named = |(name, score)| (format!("{}/{name}", task.name), score);
+                    scores.into_iter().map(named).collect::<Vec<_>>()
+                };
+                let mean = ("mean".to_owned(), tasks.main());
+                tasks.0.iter().flat_map(of_task).chain([mean]).collect()
+            }
+            one => {
+                one.by_name().into_iter().map(|(name, score)| (name.to_owned(), score)).collect()
+            }
+        }
+    }
+
     /// The score of this name.
     ///
     /// # Errors
@@ -170,7 +188,7 @@ impl Metrics {
 
 /// Whether a score is the better the smaller it is; a task's name may come before that of the score.
 pub(crate) fn is_error(metric: &str) -> bool {
-    let name = metric.rsplit(' ').next();
+    let name = metric.rsplit([' ', '/']).next();
     ["loss", "mean_absolute_error", "mean_squared_error"].iter().any(|error| Some(*error) == name)
 }
 

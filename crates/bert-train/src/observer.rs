@@ -18,6 +18,8 @@ pub struct StepReport {
     pub total_steps: usize,
     /// The epoch, from 1.
     pub epoch: usize,
+    /// The number of epochs of the whole run, the last one perhaps not a whole one.
+    pub epochs: usize,
     /// The mean loss of the batch, before the step; of several heads, the sum of their losses by weight.
     pub loss: f64,
     /// The heads of the step, each with the mean loss of its batch.

@@ -65,7 +65,7 @@ impl Progress {
     }
 
     /// A line of its own, above the live one where there is one.
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         if self.line.is_hidden() {
             // Nothing can be done about a closed standard error, and a run must not end for it.
             let _ = writeln!(io::stderr(), "{text}");
@@ -83,8 +83,7 @@ impl Observer for Progress {
     fn checked(&mut self, check: &Check) -> Result<()> {
         // The first step of another run.
         self.loss = None;
-        self.say(&check.summary());
-        check.warnings.iter().for_each(|warning| self.say(&format!("warning: {warning}")));
+        told_check(check).iter().for_each(|text| self.say(text));
         Ok(())
     }
 
@@ -119,13 +118,7 @@ impl Observer for Progress {
         report: &EpochReport,
         _parameters: &dyn Fn() -> Vec<NamedTensor>,
     ) -> Result<()> {
-        self.say(&format!(
-            "epoch {}: training loss {:.4}; dev: {}{}",
-            report.epoch,
-            report.train_loss,
-            report.dev,
-            if report.best { " (best so far)" } else { "" }
-        ));
+        self.say(&told_epoch(report));
         self.loss = None;
         Ok(())
     }
@@ -143,6 +136,23 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.line.finish_and_clear();
     }
+}
+
+/// What a person is told of the check.
+pub(crate) fn told_check(check: &Check) -> Vec<String> {
+    let warnings = check.warnings.iter().map(|warning| format!("warning: {warning}"));
+    std::iter::once(check.summary()).chain(warnings).collect()
+}
+
+/// What a person is told of an evaluation.
+pub(crate) fn told_epoch(report: &EpochReport) -> String {
+    format!(
+        "epoch {}: training loss {:.4}; dev: {}{}",
+        report.epoch,
+        report.train_loss,
+        report.dev,
+        if report.best { " (best so far)" } else { "" }
+    )
 }
 
 /// Seconds as `1:02:03` or `2:03`.
@@ -170,6 +180,7 @@ mod tests {
             step,
             total_steps: 9,
             epoch: 1,
+            epochs: 1,
             loss: 0.5,
             losses: vec![],
             learning_rate: 0.1,

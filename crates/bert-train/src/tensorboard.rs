@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     error::Result,
-    metrics::{Metrics, TaskMetrics},
+    metrics::Metrics,
     report::{Log, LoggedStep},
 };
 
@@ -88,19 +88,8 @@ impl EventFile {
 
     /// Adds an evaluation after the latest step.
     pub(crate) fn evaluation(&mut self, dev: &Metrics) {
-        let by_name = |prefix: &str, metrics: &Metrics| -> Vec<(String, f64)> {
-            let scores = metrics.by_name().into_iter();
-            scores.map(|(name, score)| (format!("{prefix}/{name}"), score)).collect()
-        };
-        let scalars = match dev {
-            Metrics::Tasks(tasks) => {
-                let of_task =
-                    |task: &TaskMetrics| by_name(&format!("dev/{}", task.name), &task.metrics);
-                let mean = ("dev/mean".to_owned(), tasks.main());
-                tasks.0.iter().flat_map(of_task).chain([mean]).collect()
-            }
-            metrics => by_name("dev", metrics),
-        };
+        let scores = dev.flattened().into_iter();
+        let scalars: Vec<_> = scores.map(|(name, score)| (format!("dev/{name}"), score)).collect();
         self.put(&event(self.start + self.seconds, self.step, &scalars));
     }
 

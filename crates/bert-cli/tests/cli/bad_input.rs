@@ -293,6 +293,15 @@ fn flags_that_cannot_be_followed() {
     assert!(stderr(&output).contains("adaptive"), "{}", stderr(&output));
 }
 
+/// Whether or not this program has a dashboard.
+#[test]
+fn a_dashboard_without_a_terminal() {
+    let desk = Desk::new();
+    let output = desk.train(&["--dashboard"]);
+    assert_refused(&output, 2, &["--dashboard", "expected a terminal", "leave the flag out"]);
+    assert!(!desk.path("run").exists());
+}
+
 #[test]
 fn out_that_cannot_be_made() {
     let desk = Desk::new();

@@ -6,6 +6,7 @@ mod bad_input;
 mod breaking_off;
 mod checking;
 mod commands;
+mod dashboard;
 mod reports;
 
 use std::{
