@@ -15,11 +15,12 @@ use crate::{Failure, devices::device};
 /// Which columns of a labelled file are read.
 #[derive(Debug, Args)]
 pub struct LabelledColumns {
-    /// Column of the text: a name, or a number from 1; twice for a pair [default: all but the last; where there is a model,
-    /// what it was trained on]
+    /// Column of the text: a name, or a number from 1; twice for a pair [default: all but the last; of a model that is
+    /// measured, what it was trained on]
     #[arg(long, value_name = "COL")]
     pub text: Vec<Column>,
-    /// Column of the label: a name, or a number from 1 [default: the last; where there is a model, what it was trained on]
+    /// Column of the label: a name, or a number from 1 [default: the last; of a model that is measured, what it
+    /// was trained on]
     #[arg(long, value_name = "COL")]
     pub label: Option<Column>,
     /// Column of the words of a sentence, for tagging: a name, or a number from 1 [default: the first of a .conll file]

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bert_train::{Columns, Example, Prediction, Sentences, TaskAnswer, TrainedModel};
+use bert_train::{Columns, Example, MultiTasker, Prediction, Sentences, TaskAnswer, TrainedModel};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -77,6 +77,7 @@ impl Predict {
         };
         match model {
             TrainedModel::Classifier(classifier) => {
+                self.check_pair(classifier.settings.texts)?;
                 let max_length = self.running.max_length.unwrap_or(classifier.settings.max_length);
                 let (texts, limit) =
                     (classifier.settings.texts, classifier.settings.long.limit(max_length));
@@ -130,6 +131,7 @@ impl Predict {
                 let max_length = self.running.max_length.unwrap_or(tasker.settings.max_length);
                 let limit = tasker.settings.long.limit(max_length);
                 if let Some(path) = self.sentences() {
+                    self.say_unasked(&tasker, 1);
                     let sentences = self.untagged(path)?;
                     return print_parts(sentences, &limit, PART, |sentences| {
                         let (answers, cut) =
@@ -149,6 +151,8 @@ impl Predict {
                     }
                     (given, _) => given,
                 };
+                let given = if self.one.is_some() { 1 + self.pair.iter().len() } else { texts };
+                self.say_unasked(&tasker, given);
                 self.texts(texts, &limit, PART, |examples| {
                     let (answers, cut) =
                         tasker.predict(examples, max_length, batch_size, &device)?;
@@ -158,6 +162,26 @@ impl Predict {
                     json_lines(lines, cut)
                 })
             }
+        }
+    }
+
+    /// Refuses one text where the model takes two, and two where it takes one.
+    fn check_pair(&self, texts: usize) -> Result<(), Failure> {
+        let message = match (&self.one, &self.pair, texts) {
+            (Some(_), None, 2) => "the model takes two texts: give the second with --pair TEXT",
+            (Some(_), Some(_), 1) => "the model takes one text: leave out --pair",
+            _ => return Ok(()),
+        };
+        Err(Failure::Usage(message.to_owned()))
+    }
+
+    /// Says which of several tasks are left out, as they take more or fewer texts.
+    fn say_unasked(&self, tasker: &MultiTasker, texts: usize) {
+        let other = tasker.tasks().iter().filter(|task| task.kind.texts() != texts);
+        let names: Vec<&str> = other.map(|task| task.name.as_str()).collect();
+        if self.task.is_none() && !names.is_empty() {
+            let more = if texts == 1 { "two texts (--pair)" } else { "one text" };
+            eprintln!("not asked: {}, for {more}", names.join(", "));
         }
     }
 

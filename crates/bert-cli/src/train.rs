@@ -55,7 +55,8 @@ Examples:
   bert train --model all-MiniLM-L6-v2 --train train.tsv --lora rank=8 \\
     --lr 1e-3 --out run
 
-  # everything from a file; flags override it
+  # everything from a file, whose paths begin where bert is started;
+  # flags override it
   bert train run.toml --seed 1 --out run-1
 
   # before a long run: its first step alone, and a table of what learns
@@ -75,7 +76,7 @@ embedding).";
 
 /// Fine-tune a checkpoint on labelled texts.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, allow_negative_numbers = true)]
 pub struct Train {
     /// Run file with these settings; flags override it
     run_file: Option<PathBuf>,

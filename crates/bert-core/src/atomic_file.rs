@@ -38,7 +38,7 @@ fn replace(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     // A temporary file is private by default; this one becomes an ordinary file, under the umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.prefix(".partial-").tempfile_in(dir)?;
+    let file = builder.prefix(".partial-").tempfile_in(dir).map_err(without_path)?;
 
     let mut writer = BufWriter::with_capacity(1 << 20, file.as_file());
     content(&mut writer)?;
@@ -47,6 +47,15 @@ fn replace(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) 
     file.as_file().sync_all()?;
     file.persist(path)?;
     sync_dir(dir)
+}
+
+/// What the system says, without the name of the temporary file, of which nobody knows.
+fn without_path(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|error| error.source()?.downcast_ref::<io::Error>());
+    match inner.and_then(io::Error::raw_os_error) {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error,
+    }
 }
 
 /// Makes the rename itself durable; only Unix lets a directory be opened for that.

@@ -106,6 +106,9 @@ impl BertConfig {
     pub fn load(dir: impl AsRef<Path>) -> Result<Self> {
         let path = Self::path(dir.as_ref());
         let bytes = fs::read(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound if !dir.as_ref().exists() => {
+                Error::NoModel { dir: dir.as_ref().into() }
+            }
             io::ErrorKind::NotFound => Error::ConfigMissing { dir: dir.as_ref().into() },
             _ => Error::Read { path: path.clone(), source },
         })?;

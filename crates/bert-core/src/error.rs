@@ -23,7 +23,7 @@ pub enum Error {
     },
 
     /// A file could not be written; what was there before is untouched.
-    #[error("cannot write {}: {source}", .path.display())]
+    #[error("cannot write {}: {source}{}", .path.display(), way_out(.source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -47,6 +47,13 @@ pub enum Error {
         path: PathBuf,
         /// The first bad line, from 1.
         line: usize,
+    },
+
+    /// A model directory is not there.
+    #[error("there is no directory {}; nothing is downloaded: name one in Hugging Face layout", .dir.display())]
+    NoModel {
+        /// The directory.
+        dir: PathBuf,
     },
 
     /// A model directory has no `config.json`.
@@ -368,6 +375,15 @@ pub enum Error {
 }
 
 /// "1 tensor", "3 tensors".
+/// What helps where a file could not be written.
+fn way_out(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => "; name a file in a directory that is there",
+        io::ErrorKind::StorageFull => "; make room and try again",
+        _ => "",
+    }
+}
+
 fn tensors(names: &[String]) -> String {
     let plural = if names.len() == 1 { "" } else { "s" };
     format!("{} tensor{plural}", names.len())

@@ -127,7 +127,7 @@ impl Checking {
             trained,
             squares: HashMap::new(),
             has_zero_loss: false,
-            warnings: plan.warning.clone().into_iter().collect(),
+            warnings: vec![],
             plan,
         })
     }

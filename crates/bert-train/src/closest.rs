@@ -19,20 +19,24 @@ pub(crate) fn closest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// How many insertions, deletions and substitutions of characters turn `a` into `b` (Levenshtein).
+/// How many insertions, deletions, substitutions and swaps of neighbours turn `a` into `b`, no character being touched twice
+/// (optimal string alignment).
 fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &to) in b.iter().enumerate() {
-            let substitution = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = substitution.min(row[j] + 1).min(diagonal + 1);
+    let [a, b] = [a, b].map(|text| text.chars().collect::<Vec<char>>());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];
+    for i in 0..a.len() {
+        let mut row = vec![i + 1];
+        for j in 0..b.len() {
+            let substitution = rows[i][j] + usize::from(a[i] != b[j]);
+            let mut least = substitution.min(row[j] + 1).min(rows[i][j + 1] + 1);
+            if i > 0 && j > 0 && a[i] == b[j - 1] && a[i - 1] == b[j] {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[b.len()]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -41,9 +45,16 @@ mod tests {
 
     #[test]
     fn edits_are_counted() {
-        for (a, b, count) in
-            [("", "", 0), ("", "ab", 2), ("kitten", "sitting", 3), ("é", "e", 1), ("ab", "ba", 2)]
-        {
+        for (a, b, count) in [
+            ("", "", 0),
+            ("", "ab", 2),
+            ("kitten", "sitting", 3),
+            ("é", "e", 1),
+            ("ab", "ba", 1),
+            ("trian", "train", 1),
+            // A swap, and what is put between its two.
+            ("ca", "abc", 3),
+        ] {
             assert_eq!(edits(a, b), count, "{a} {b}");
             assert_eq!(edits(b, a), count, "{b} {a}");
         }
@@ -52,7 +63,8 @@ mod tests {
     #[test]
     fn the_closest_name_is_found_when_it_is_close() {
         let names = ["sentence", "category", "label"];
-        assert_eq!(closest("lable", names), None);
+        assert_eq!(closest("lable", names), Some("label"));
+        assert_eq!(closest("lbale", names), None);
         assert_eq!(closest("labels", names), Some("label"));
         assert_eq!(closest("Sentense", names), Some("sentence"));
         assert_eq!(closest("LABEL", names), Some("label"));

@@ -830,6 +830,19 @@ pub enum Error {
         /// The token types that the model knows.
         got: usize,
     },
+    /// A model of several tasks has a pooling in one of them.
+    #[error(
+        "{path} has its {pooling} pooling in task {task}: take it out first, by `bert export --model {} --task {task} --out DIR`",
+        .path.display()
+    )]
+    PoolingOfTask {
+        /// The directory.
+        path: PathBuf,
+        /// The pooling.
+        pooling: bert_heads::PoolingKind,
+        /// The first task that has it.
+        task: String,
+    },
     /// A model without the parameters of the pooling that is asked for.
     #[error(
         "{path} holds no {pooling} pooling: choose mean, max or first, or train one with `bert train --pooling {pooling}`"
@@ -994,6 +1007,20 @@ pub enum Error {
     FewRuns {
         /// The number of runs.
         got: usize,
+    },
+    /// A directory holds several runs where one is expected.
+    #[error(
+        "{path} holds several runs, not one: the command that began them goes on with them, without --overwrite"
+    )]
+    SeveralRuns {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A directory is written to by another process.
+    #[error("{path} is being written by another process: wait for its end, or give another --out")]
+    OutLocked {
+        /// The directory.
+        path: PathBuf,
     },
     /// A directory holds no run.
     #[error("{path} holds no run (run.toml): give a directory that `bert train` wrote")]
@@ -1179,13 +1206,13 @@ pub enum Error {
     },
     /// A run is gone on with from another directory.
     #[error(
-        "{path} names the model {model}, which is not here: go on from the directory in which the run was begun"
+        "{path} names {file}, which is not here: go on from the directory in which the run was begun"
     )]
     OtherPlace {
         /// The run file.
         path: PathBuf,
-        /// The model.
-        model: PathBuf,
+        /// The model, or the data, that it names.
+        file: PathBuf,
     },
     /// A run has changed since a checkpoint was written.
     #[error(
@@ -1479,6 +1506,9 @@ impl Error {
             | Self::NoWords { .. }
             | Self::FewRuns { .. }
             | Self::NoRun { .. }
+            | Self::SeveralRuns { .. }
+            | Self::OutLocked { .. }
+            | Self::PoolingOfTask { .. }
             | Self::RunUnfinished { .. }
             | Self::RunRecord { .. }
             | Self::DevRows { .. }
@@ -1496,7 +1526,14 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::OutTaken { .. } => true,
             Self::Task { source, .. } => source.is_bad_input(),
-            Self::Core(error) => !matches!(error, bert_core::Error::Write { .. }),
+            Self::Core(bert_core::Error::Write { source, .. }) => matches!(
+                source.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::PermissionDenied
+            ),
+            Self::Core(_) => true,
             Self::NotFinite { .. }
             | Self::NoTrial { .. }
             | Self::SearchInterrupted { .. }

@@ -190,6 +190,9 @@ pub(crate) fn fine_tune_from<M: Trainable>(
                 };
                 let thawed = freezer.set(model.clone(), recipe.layers.always_frozen(layers));
                 let plan = Plan::new(&thawed, &coming, state.step > 0, &plain)?;
+                if let Some(warning) = &plan.warning {
+                    observer.notice(&format!("warning: {warning}"));
+                }
                 let rates = learning_rates(recipe, layers, peak);
                 Some(Checking::begin(&model, &optimizer, &rates, plan)?)
             }
@@ -294,7 +297,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
             {
                 let evaluated = evaluated_of(&model, average.as_ref());
                 let dev = evaluate(&evaluated, dev, recipe, &state, &plain)?;
-                let report = state.judge(dev, control)?;
+                let report = state.judge(dev, control, Some(state.step))?;
                 observer.epoch(&report, &|| evaluated.named_parameters())?;
                 if report.best {
                     best = Some(evaluated);
@@ -337,7 +340,7 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         let evaluated = evaluated_of(&model, average.as_ref());
         let dev = evaluate(&evaluated, dev, recipe, &state, &plain)?;
         let scores = dev.scores();
-        let mut report = state.judge(dev, control)?;
+        let mut report = state.judge(dev, control, None)?;
         report.finished = mixer.after_epoch(&report.head_losses, &scores);
         report.weights = mixer.told_weights(&evaluated, &plain);
         observer.epoch(&report, &|| evaluated.named_parameters())?;
@@ -358,6 +361,12 @@ pub(crate) fn fine_tune_from<M: Trainable>(
         }
     }
 
+    if let Some(most) = control.patience.filter(|most| state.evaluations.waited >= *most) {
+        observer.notice(&format!(
+            "ended after step {} of {total_steps}: no better for {most} evaluations (patience)",
+            state.step
+        ));
+    }
     let Evaluations { epochs, best: found, .. } = state.evaluations;
     let model = best.expect("the first evaluation is better than none"); // INVARIANT: `epochs` is at least 1
     let (_, best) = found.expect("the first evaluation is better than none"); // INVARIANT: as above

@@ -90,6 +90,7 @@ pub(crate) fn run_tasks_from(
         let (model, rows) = (tasker.model, (&data.train, &dev));
         return Ok(RunReport::of(&fine_tune_from(None, model, rows, &recipe, device, observer)?));
     }
+    let _locked = start.lock(out, &config.model)?;
     let mut checkpoints = Checkpoints::new(out, &recipe.control, config.fingerprint()?);
     let (mut saved, record) = start.load(&mut checkpoints, observer)?;
     match &mut saved {

@@ -39,6 +39,9 @@ pub struct StepReport {
 pub struct EpochReport {
     /// The epoch, from 1.
     pub epoch: usize,
+    /// The steps taken, where the epoch goes on after the evaluation.
+    #[serde(default)]
+    pub within: Option<usize>,
     /// The mean training loss over the epoch's rows.
     pub train_loss: f64,
     /// The mean training loss of each head; none where it was not trained.

@@ -1,6 +1,10 @@
 //! The directory that a run, or a model at once, is written to.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::Path,
+};
 
 use bert_core::write_atomically;
 
@@ -79,6 +83,28 @@ pub(crate) fn is_vacant(dir: &Path) -> io::Result<bool> {
         name.to_string_lossy().starts_with(PARTIAL) || name == LOG_FILE && is_empty(&entry)
     };
     Ok(fs::read_dir(dir)?.flatten().all(is_nothing))
+}
+
+/// A run's directory that no other process may write to until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    /// Only Unix lets a directory be opened, and not every file system locks.
+    _dir: Option<File>,
+}
+
+impl Locked {
+    /// Makes the directory, where it is not there, and locks it.
+    ///
+    /// # Errors
+    /// [`Error::OutLocked`] while another process has it, [`Error::Out`] where it can't be made.
+    pub(crate) fn take(out: &Path) -> Result<Self> {
+        fs::create_dir_all(out).map_err(|source| Error::Out { path: out.into(), source })?;
+        let dir = File::open(out).ok().filter(|_| cfg!(unix));
+        match dir.as_ref().map(File::try_lock) {
+            Some(Err(TryLockError::WouldBlock)) => Err(Error::OutLocked { path: out.into() }),
+            _ => Ok(Self { _dir: dir }),
+        }
+    }
 }
 
 /// Makes the directory, takes an earlier run's files out of it, so that none is taken for this run's, and writes this run's file:

@@ -33,9 +33,9 @@ pub struct Plan {
     pub most_tokens: usize,
     /// What it takes of memory.
     pub memory: MemoryPlan,
-    /// Where memory may run out.
-    #[serde(skip)]
-    pub(crate) warning: Option<String>,
+    /// Where memory may run out; said before the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// The memory of a run, in bytes, where it is the most: with all layers that thaw.

@@ -147,8 +147,9 @@ pub(crate) fn told_check(check: &Check) -> Vec<String> {
 /// What a person is told of an evaluation.
 pub(crate) fn told_epoch(report: &EpochReport) -> String {
     format!(
-        "epoch {}: training loss {:.4}; dev: {}{}",
+        "epoch {}{}: training loss {:.4}; dev: {}{}",
         report.epoch,
+        report.within.map_or(String::new(), |step| format!(", step {step}")),
         report.train_loss,
         report.dev,
         if report.best { " (best so far)" } else { "" }

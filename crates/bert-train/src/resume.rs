@@ -1,6 +1,9 @@
 //! Going on with a run that broke off.
 
-use std::path::Path;
+use std::{
+    fs, iter,
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::Device;
 
@@ -11,7 +14,7 @@ use crate::{
     multi_task_config::MultiTaskConfig,
     multi_task_run::run_tasks_from,
     observer::Observer,
-    out_dir::check_out,
+    out_dir::{Locked, check_out},
     recorder::Record,
     run::{RUN_FILE, RunReport, run_from},
     run_config::RunConfig,
@@ -27,32 +30,47 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::NoRun`] where there is no run, [`Error::CheckpointChanged`] where its settings, its data or the model that it
-/// started from have changed, [`Error::OtherPlace`] where that model is not found, [`Error::CheckpointFormat`] for a checkpoint of another version, and as [`run`](crate::run).
+/// started from have changed, [`Error::OtherPlace`] where that model or the data is not found, [`Error::OutLocked`] while another process writes to it, [`Error::CheckpointFormat`] for a checkpoint of another version, and as [`run`](crate::run).
 pub fn resume(out: &Path, device: &Device, observer: &mut dyn Observer) -> Result<RunReport> {
     let path = out.join(RUN_FILE);
     if !path.exists() {
-        return Err(Error::NoRun { path: out.into() });
+        return Err(match holds_runs(out, 2) {
+            true => Error::SeveralRuns { path: out.into() },
+            false => Error::NoRun { path: out.into() },
+        });
     }
     if is_finished(out) {
         return finished_report(out);
     }
     if RunFile::read(&path)?.has_tasks() {
         let config = MultiTaskConfig::load(&path, toml::Table::new())?;
-        check_place(&path, &config.model)?;
+        let tasks = config.tasks.values().flat_map(|task| [Some(&task.train), task.dev.as_ref()]);
+        check_place(&path, tasks.flatten().chain([&config.model]))?;
         run_tasks_from(Start::Resume, &config, out, device, observer)
     } else {
         let config = RunConfig::load(&path, toml::Table::new())?;
-        check_place(&path, &config.model)?;
+        let data = iter::once(&config.train).chain(&config.dev);
+        check_place(&path, data.chain([&config.model]))?;
         run_from(Start::Resume, &config, out, device, observer)
     }
 }
 
 /// Refuses to go on from a directory from which the paths of a run file lead nowhere.
-fn check_place(run_file: &Path, model: &Path) -> Result<()> {
-    if model.is_relative() && !model.exists() {
-        return Err(Error::OtherPlace { path: run_file.into(), model: model.into() });
+fn check_place<'a>(run_file: &Path, files: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    // Parallel files have a comma between them.
+    let is_here = |file: &Path| {
+        file.exists() || file.to_string_lossy().split(',').all(|part| Path::new(part).exists())
+    };
+    match { files }.find(|file| file.is_relative() && !is_here(file)) {
+        Some(file) => Err(Error::OtherPlace { path: run_file.into(), file: file.clone() }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether there are runs in the folders of a directory, so many levels down.
+fn holds_runs(dir: &Path, levels: usize) -> bool {
+    let folders = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    levels > 0 && { folders }.any(|dir| dir.join(RUN_FILE).exists() || holds_runs(&dir, levels - 1))
 }
 
 /// Where a run begins.
@@ -77,6 +95,13 @@ impl Start {
             Self::Resume => check_out(out, model, true),
             Self::Check => Ok(()),
         }
+    }
+
+    /// Locks the directory, and looks at it once more: another run may have come to its end there meanwhile.
+    pub(crate) fn lock(self, out: &Path, model: &Path) -> Result<Locked> {
+        let locked = Locked::take(out)?;
+        self.check_out(out, model)?;
+        Ok(locked)
     }
 
     /// The newest checkpoint, where the run goes on.

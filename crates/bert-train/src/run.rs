@@ -234,6 +234,7 @@ impl Run<'_> {
             let tuned = fine_tune_from(None, model, data, &config.recipe, device, observer)?;
             return Ok(RunReport::of(&tuned));
         }
+        let _locked = self.start.lock(out, &config.model)?;
         let mut checkpoints = Checkpoints::new(out, &config.recipe.control, config.fingerprint()?);
         let (saved, record) = self.start.load(&mut checkpoints, observer)?;
         if saved.is_none() {
@@ -283,6 +284,10 @@ impl Run<'_> {
     fn texts(&self, columns: &Columns, observer: &mut dyn Observer) -> Result<Rows<Example>> {
         let config = self.config;
         let rows = read_training_examples(&config.train, config.format, columns)?;
+        if config.columns.text.is_empty() && columns.text.len() == 2 {
+            let path = config.train.display();
+            observer.notice(&format!("{path} is read as pairs of texts: {columns}"));
+        }
         if let Some(path) = &config.dev {
             let dev = read_examples(path, config.format, columns)?;
             return Ok(Rows { train: rows, dev });

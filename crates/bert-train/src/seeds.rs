@@ -21,7 +21,7 @@ use crate::{
     multi_task_config::MultiTaskConfig,
     multi_task_run::run_tasks_from,
     observer::Observer,
-    out_dir::{begin_out, check_out},
+    out_dir::{Locked, begin_out, check_out},
     resume::Start,
     run::{RUN_FILE, run_from},
     run_config::RunConfig,
@@ -155,7 +155,10 @@ impl<C> Planned<C> {
     /// Takes away what is to be overwritten: from here on the directory holds the new run, which has not come far.
     pub(crate) fn clear(&self) -> Result<()> {
         match self.overwrite && self.out.join(RUN_FILE).exists() {
-            true => begin_out(&self.out, &self.run_file),
+            true => {
+                let _locked = Locked::take(&self.out)?;
+                begin_out(&self.out, &self.run_file)
+            }
             false => Ok(()),
         }
     }

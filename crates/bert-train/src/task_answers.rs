@@ -29,7 +29,8 @@ use crate::{
 pub enum TaskAnswer {
     /// One label.
     Label {
-        /// The most probable label; of an ordered set the one that the text lies at.
+        /// The most probable label; of an ordered set the one that the text lies at, by the thresholds it is above with more than
+        /// a half, which need not be the most probable.
         label: String,
         /// One a label; they sum to 1.
         probabilities: BTreeMap<String, f64>,

@@ -95,7 +95,12 @@ impl TrainingState {
     ///
     /// # Errors
     /// As [`Control::score`].
-    pub(crate) fn judge(&mut self, dev: Metrics, control: &Control) -> Result<EpochReport> {
+    pub(crate) fn judge(
+        &mut self,
+        dev: Metrics,
+        control: &Control,
+        within: Option<usize>,
+    ) -> Result<EpochReport> {
         let score = control.score(&dev)?;
         let Evaluations { best, to_beat, waited, .. } = &mut self.evaluations;
         let highest = match best {
@@ -104,6 +109,7 @@ impl TrainingState {
         };
         let report = EpochReport {
             epoch: self.epoch + 1,
+            within,
             train_loss: self.epoch_loss.get().unwrap_or(0.0),
             head_losses: self.head_losses.iter().map(Mean::get).collect(),
             weights: vec![],

@@ -337,6 +337,19 @@ fn models_without_what_is_asked_of_them() {
     let bert = reference().join("tiny-bert");
     let output = desk.bert(&["predict", "--model", text(&bert), "--text", "a"]);
     assert_refused(&output, 2, &["tiny-bert", "no classifier"]);
+    let output = desk.bert(&["embed", "--model", "nowhere", "--input", "texts.txt"]);
+    assert_refused(&output, 2, &["there is no directory nowhere", "nothing is downloaded"]);
+    assert!(desk.train(&["--out", "one"]).status.success());
+    let output = desk.bert(&["predict", "--model", "one", "--text", "a", "--pair", "b"]);
+    assert_refused(&output, 2, &["takes one text: leave out --pair"]);
+    desk.write("pairs.tsv", "a\tb\tgood\nb\ta\tbad\n".repeat(10));
+    let pairs = ["train", "--train", "pairs.tsv", "--epochs", "1", "--out", "two"];
+    let output = desk.bert(&[&pairs[..], &["--model", text(&bert)]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let read = "pairs.tsv is read as pairs of texts: --text 1 --text 2 --label 3";
+    assert!(stderr(&output).contains(read), "{}", stderr(&output));
+    let output = desk.bert(&["predict", "--model", "two", "--text", "a"]);
+    assert_refused(&output, 2, &["takes two texts: give the second with --pair"]);
     desk.copy_model("tiny-bert", "model");
     fs::copy(
         reference().join("tiny-bert-variants/no_pooler.safetensors"),

@@ -120,6 +120,54 @@ fn an_interrupt_without_checkpoints_says_so() {
     assert!(!desk.path("run/checkpoints").exists());
 }
 
+/// Two processes would mix their files.
+#[test]
+fn a_run_is_written_by_one_process() {
+    let desk = Desk::new();
+    let model = reference().join("tiny-bert");
+    let mut command = desk.program();
+    command.args(["train", "--train", "train.tsv", "--model", text(&model), "--out", "run"]);
+    command.args(["--epochs", "100000", "--checkpoint-every", "never"]);
+    let mut first = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&desk.path("run/model.safetensors"));
+    for second in [
+        desk.train(&["--overwrite"]),
+        desk.bert(&["train", "--resume", "run"]),
+        desk.train(&["--out", "run", "--lr", "1e-3", "--overwrite"]),
+    ] {
+        let said = stderr(&second);
+        assert_eq!(second.status.code(), Some(2), "{said}");
+        assert!(said.contains("run is being written by another process: wait"), "{said}");
+    }
+    assert!(first.try_wait().unwrap().is_none());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // What a killed process held is free.
+    assert!(desk.train(&["--overwrite"]).status.success());
+}
+
+#[test]
+fn a_run_that_no_longer_gets_better_says_why_it_ends() {
+    let desk = Desk::new();
+    let flags = [
+        "--epochs",
+        "50",
+        "--patience",
+        "2",
+        "--min-delta",
+        "2",
+        "--eval-every",
+        "3",
+        "--lr",
+        "1e-9",
+    ];
+    let output = desk.train(&flags);
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("no better for 2 evaluations (patience)"), "{said}");
+    assert!(said.contains("ended after step 4 of 100"), "{said}");
+}
+
 /// The limit on the size of files stands for a disk that is full.
 #[cfg(target_os = "linux")]
 #[test]

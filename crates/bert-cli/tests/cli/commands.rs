@@ -581,6 +581,11 @@ fn several_tasks_from_a_run_file() {
             "say which one with --task NAME",
         ),
         (
+            &["embed", "--model", "run", "--pooling", "adaptive", "--input", "rows.tsv"],
+            "has its adaptive pooling in task mood: take it out first, by `bert export --model run --task mood",
+        ),
+        (&["train", "--resume", "seeds"], "seeds holds several runs, not one"),
+        (
             &["eval", "--model", "mood", "--data", "rows.tsv", "--task", "mood"],
             "is a model of one task: leave out --task mood",
         ),

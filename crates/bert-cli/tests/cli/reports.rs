@@ -190,6 +190,7 @@ fn runs_that_cannot_be_shown_are_refused_by_name() {
     desk.write("run/metrics.jsonl", "");
     assert!(desk.bert(&["report", "run"]).status.success());
     assert!(page(&desk.path("run/report.html")).contains("has not come to its first evaluation"));
+    refused(&["report", "run", "--out", "absent/page.html"], "a directory that is there");
     desk.write("run/run.toml", "model = ");
     refused(&["report", "run"], "run.toml is damaged");
 }
@@ -314,7 +315,7 @@ fn compared_runs_are_on_one_page() {
     }
     // What was measured is printed though there is no place for the page.
     let nowhere = desk.bert(&[&["compare"], &runs[..], &["--html", "nowhere/x.html"]].concat());
-    assert_eq!((nowhere.status.code(), stdout(&nowhere)), (Some(1), stdout(&output)));
+    assert_eq!((nowhere.status.code(), stdout(&nowhere)), (Some(2), stdout(&output)));
     // A curve of each run and a key of each group, in three charts.
     assert_eq!(html.matches("class=\"curve c0\"").count(), 6, "{html}");
     assert_eq!(html.matches("<span class=\"key c1\">pooling max</span>").count(), 3, "{html}");

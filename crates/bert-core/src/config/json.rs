@@ -365,6 +365,14 @@ mod tests {
                 dir.path().display()
             )
         );
+        let absent = dir.path().join("absent");
+        assert_eq!(
+            BertConfig::load(&absent).unwrap_err().to_string(),
+            format!(
+                "there is no directory {}; nothing is downloaded: name one in Hugging Face layout",
+                absent.display()
+            )
+        );
         fs::create_dir(dir.path().join("config.json")).unwrap();
         let message = BertConfig::load(dir.path()).unwrap_err().to_string();
         assert!(

@@ -81,12 +81,13 @@ impl Chart {
         }
         let mut keys = String::new();
         for line in &lines {
-            let colour = line.colour % COLOURS;
+            let (colour, again) =
+                (line.colour % COLOURS, if line.is_again() { " again" } else { "" });
             line.draw(&frame, self.axis, &mut svg);
             if let Some(name) = &line.name {
                 push(
                     &mut keys,
-                    format_args!("<span class=\"key c{colour}\">{}</span>", escaped(name)),
+                    format_args!("<span class=\"key c{colour}{again}\">{}</span>", escaped(name)),
                 );
             }
         }
@@ -98,10 +99,16 @@ impl Chart {
 }
 
 impl Line {
+    /// Whether an earlier line may have its colour.
+    fn is_again(&self) -> bool {
+        self.colour / COLOURS % 2 == 1
+    }
+
     fn draw(&self, frame: &Frame, axis: &str, svg: &mut String) {
         let colour = self.colour % COLOURS;
         let points = thinned(&self.points, MOST_POINTS);
         let class = match self.style {
+            Style::Plain | Style::Dots if self.is_again() => "curve again",
             Style::Plain | Style::Dots => "curve",
             Style::Raw => "curve raw",
             Style::Dashed => "curve dash",

@@ -1,7 +1,7 @@
 //! How a run went, as curves.
 
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, TaskMetrics},
     report::{
         chart::{Chart, Line, Style, smoothed},
         log::Log,
@@ -65,6 +65,19 @@ fn scores(log: &Log, task: Option<&str>) -> Vec<Line> {
     let Some(first) = log.evaluations.first().and_then(|first| of_task(&first.dev, task)) else {
         return vec![];
     };
+    if let Metrics::Tasks(tasks) = first {
+        let of = |(place, task): (usize, &TaskMetrics)| {
+            let score = |dev: &Metrics| match dev {
+                Metrics::Tasks(tasks) => {
+                    Some(tasks.0.iter().find(|own| own.name == task.name)?.main())
+                }
+                _ => None,
+            };
+            let name = format!("{} ({})", task.name, task.metric.replace('_', " "));
+            line(Some(&name), log.by_evaluation(score), place, Style::Dots)
+        };
+        return tasks.0.iter().enumerate().map(of).collect();
+    }
     let mut lines: Vec<Line> = vec![];
     let mut add = |name: String, points: Vec<(f64, f64)>| {
         // One score may be another by definition.
@@ -72,21 +85,6 @@ fn scores(log: &Log, task: Option<&str>) -> Vec<Line> {
             lines.push(line(Some(&name), points, lines.len(), Style::Dots));
         }
     };
-    if let Metrics::Tasks(tasks) = first {
-        for task in &tasks.0 {
-            let score = |dev: &Metrics| match dev {
-                Metrics::Tasks(tasks) => {
-                    Some(tasks.0.iter().find(|own| own.name == task.name)?.main())
-                }
-                _ => None,
-            };
-            add(
-                format!("{} ({})", task.name, task.metric.replace('_', " ")),
-                log.by_evaluation(score),
-            );
-        }
-        return lines;
-    }
     let main = first.main_name();
     let names = first.by_name().into_iter().map(|(name, _)| name);
     let names: Vec<&str> = names.filter(|name| !ERRORS.contains(name)).collect();
