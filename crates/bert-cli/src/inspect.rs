@@ -7,6 +7,7 @@ use std::{
 };
 
 use bert_core::{BertConfig, Checkpoint, Role, Tokenizer, role};
+use bert_train::Settings;
 use clap::Args;
 
 use crate::Failure;
@@ -21,6 +22,9 @@ pub struct Inspect {
     #[arg(long)]
     tensors: bool,
 }
+
+/// More labels of a task are counted, not listed.
+const MOST_LABELS: usize = 20;
 
 impl Inspect {
     /// Inspects.
@@ -44,6 +48,15 @@ impl Inspect {
         }
         if let Some(labels) = &config.id2label {
             writeln!(out, "labels: {}", labels.join(", "))?;
+        }
+        for task in Settings::read(&self.model)?.into_iter().flat_map(|settings| settings.tasks) {
+            let pooling = task.pooling.map_or(String::new(), |kind| format!(", pooling {kind}"));
+            let labels = match task.labels.len() {
+                0 => String::new(),
+                count if count > MOST_LABELS => format!(", {count} labels"),
+                _ => format!(", labels {}", task.labels.join(", ")),
+            };
+            writeln!(out, "task {}: {}{pooling}{labels}", task.name, task.kind)?;
         }
         writeln!(out, "weights: {}", checkpoint.path().display())?;
 

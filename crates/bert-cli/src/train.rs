@@ -320,6 +320,8 @@ impl Train {
         config.lora = self.lora.clone().or(config.lora);
         self.recipe.set(&mut config.recipe);
         self.controlling.set(&mut config.recipe.control);
+        let file = RunFile::read(path)?;
+        config.recipe.check().map_err(|error| file.placed(error))?;
         Ok(Some(config))
     }
 
@@ -359,6 +361,10 @@ impl Train {
         config.long = config.long.with(self.long, self.stride, self.max_windows)?;
         config.lora = self.lora.clone().or(config.lora);
         config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
+        if let Some(path) = &self.run_file {
+            let file = RunFile::read(path)?;
+            config.recipe.check().map_err(|error| file.placed(error))?;
+        }
         Ok(config)
     }
 }

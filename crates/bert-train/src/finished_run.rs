@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     exact_json,
     metrics::{Metrics, exact_match},
-    model_dir::read_settings,
+    model_dir::Settings,
     report::write_page_of,
     run::{RUN_FILE, RunReport},
 };
@@ -230,7 +230,7 @@ pub(crate) fn finished_report(dir: &Path) -> Result<RunReport> {
     let path = dir.join(REPORT_FILE);
     let mut report: RunReport = exact_json::from_str(&read(&path)?)
         .map_err(|error| Error::RunRecord { path, reason: error.to_string() })?;
-    let tasks = read_settings(dir)?.map(|settings| settings.tasks).unwrap_or_default();
+    let tasks = Settings::read(dir)?.map(|settings| settings.tasks).unwrap_or_default();
     for metrics in [&mut report.dev, &mut report.last] {
         metrics.judge_by(|name| {
             tasks.iter().find(|task| task.name == name).map(|task| task.metric.clone())

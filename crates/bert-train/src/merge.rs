@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     adapter::{SETTINGS_FOLDER, SavedAdapter, SavedPart},
     error::{Error, Result},
-    model_dir::{ModelDir, copy_settings, read_settings, save_parameters},
+    model_dir::{ModelDir, Settings, copy_settings, save_parameters},
     out_dir::make_out,
     trained_model::TrainedModel,
 };
@@ -39,7 +39,7 @@ pub fn merge(model: &Path, adapter: &Path, out: &Path, device: &Device) -> Resul
     let mut base = ModelDir::open(model)?;
     base.checkpoint.require(&parameter_shapes(&Bert::new(&base.config, device), ""))?;
     let folder = adapter.dir.join(SETTINGS_FOLDER);
-    let own = read_settings(&folder)?;
+    let own = Settings::read(&folder)?;
     let own_config = own.as_ref().map(|_| BertConfig::load(&folder)).transpose()?;
     if let Some(config) = &own_config {
         check_sizes(config, &adapter, &base)?;

@@ -62,6 +62,25 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Those beside the model in `dir`, where there are some.
+    ///
+    /// # Errors
+    /// When the file can't be read, or is of another version.
+    pub fn read(dir: &Path) -> Result<Option<Self>> {
+        let path = dir.join(SETTINGS_FILE);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::Read { path, source }),
+        };
+        let settings: Self = serde_json::from_slice(&bytes)
+            .map_err(|source| Error::Settings { path: path.clone(), source })?;
+        if settings.format != FORMAT {
+            return Err(Error::SettingsFormat { path, expected: FORMAT, got: settings.format });
+        }
+        Ok(Some(settings))
+    }
+
     /// Single texts of at most `max_length` tokens, in the default columns, pooled from the last layer.
     pub fn new(pooling: PoolingKind, max_length: usize) -> Self {
         Self {
@@ -143,7 +162,7 @@ impl ModelDir {
             path: dir.into(),
             tokenizer,
             checkpoint: Checkpoint::open(dir)?,
-            settings: read_settings(dir)?,
+            settings: Settings::read(dir)?,
             config,
         })
     }
@@ -295,20 +314,4 @@ pub(crate) fn copy_settings(from: &Path, to: &Path) -> Result<()> {
 /// Writes the parameters of a model.
 pub(crate) fn save_parameters(dir: &Path, parameters: &[NamedTensor]) -> Result<()> {
     Ok(write_safetensors(dir.join("model.safetensors"), parameters)?)
-}
-
-/// The settings beside a model, where there are some.
-pub(crate) fn read_settings(dir: &Path) -> Result<Option<Settings>> {
-    let path = dir.join(SETTINGS_FILE);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(Error::Read { path, source }),
-    };
-    let settings: Settings = serde_json::from_slice(&bytes)
-        .map_err(|source| Error::Settings { path: path.clone(), source })?;
-    if settings.format != FORMAT {
-        return Err(Error::SettingsFormat { path, expected: FORMAT, got: settings.format });
-    }
-    Ok(Some(settings))
 }

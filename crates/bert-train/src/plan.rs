@@ -43,7 +43,7 @@ pub struct Plan {
 pub struct MemoryPlan {
     /// All parameters.
     pub parameters: u64,
-    /// The gradients of those that are trained.
+    /// The gradients of those that are trained: one for each of several tasks, which are held against each other.
     pub gradients: u64,
     /// What the optimiser keeps of them.
     pub optimizer_state: u64,
@@ -99,7 +99,8 @@ impl Plan {
                 most_tokens = most_tokens.max(tokens);
             }
         }
-        let memory = MemoryPlan::new(model, most_tokens, coming.regularisation, device);
+        let tasks = coming.sets.iter().flat_map(|set| &set.heads).max().map_or(1, |head| head + 1);
+        let memory = MemoryPlan::new(model, tasks, most_tokens, coming.regularisation, device);
         Ok(Self {
             steps: coming.steps,
             warmup_steps: coming.warmup_steps,
@@ -123,6 +124,7 @@ impl Plan {
 impl MemoryPlan {
     fn new<M: Trainable>(
         model: &M,
+        tasks: usize,
         most_tokens: usize,
         regularisation: &Regularisation,
         device: &Device,
@@ -140,7 +142,7 @@ impl MemoryPlan {
         let passes = if r_drop > 0.0 { 2 } else { 1 };
         Self {
             parameters: own,
-            gradients: trained,
+            gradients: tasks as u64 * trained,
             optimizer_state: 2 * trained,
             best_model: own,
             average: if ema > 0.0 { trained } else { 0 },

@@ -26,7 +26,7 @@ use crate::{
     finished_run::{AnsweredRow, answered_rows, finished_report, is_finished, read, run_settings},
     html::escaped,
     metrics::Metrics,
-    model_dir::read_settings,
+    model_dir::Settings,
     recorder::CHECK_FILE,
     run::{RUN_FILE, RunReport},
 };
@@ -236,7 +236,7 @@ fn read_log(dir: &Path) -> Result<Log> {
 pub(crate) fn log_of(dir: &Path, text: &str) -> Result<Log> {
     let mut log = Log::parse(&dir.join(LOG_FILE), text)?;
     // By which score each task is judged its metrics don't say as they are written down.
-    let settings = read_settings(dir)
+    let settings = Settings::read(dir)
         .map_err(|error| Error::RunRecord { path: dir.into(), reason: error.to_string() })?;
     let tasks = settings.map(|settings| settings.tasks).unwrap_or_default();
     for evaluation in &mut log.evaluations {

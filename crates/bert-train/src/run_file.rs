@@ -82,6 +82,19 @@ impl RunFile {
         fault(&self.path, &self.text, self.span(place), message)
     }
 
+    /// The same error with its line, where it is about the number that the file has for a key.
+    pub fn placed(&self, error: Error) -> Error {
+        let Error::Recipe { key, got, .. } = &error else { return error };
+        let key = key.replace('-', "_");
+        let number = |value: &toml::Value| {
+            value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64))
+        };
+        match self.table.get(&key).and_then(number) {
+            Some(own) if own.to_string() == *got => self.refuse(&[&key], error.to_string()),
+            _ => error,
+        }
+    }
+
     /// Refuses keys that are not `known` in the table at `place`.
     pub(crate) fn check_keys(&self, place: &[&str], known: &[&str]) -> Result<()> {
         for key in self.table_at(place).into_iter().flat_map(toml::Table::keys) {

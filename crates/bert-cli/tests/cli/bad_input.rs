@@ -325,6 +325,10 @@ fn run_files_that_cannot_be_followed() {
             ["line 3", "leave out dev or dev_fraction"],
         ),
         ("model = \n", ["line 1", "run.toml"]),
+        (
+            "model = \"m\"\ntrain = \"t\"\n\nlr = -3\n",
+            ["run.toml, line 4", "lr must be a number above 0, got -3"],
+        ),
     ] {
         desk.write("run.toml", content);
         assert_refused(&desk.bert(&["train", "run.toml", "--out", "run"]), 2, &parts);

@@ -514,6 +514,13 @@ fn several_tasks_from_a_run_file() {
     let one = json(&desk.bert(&one));
     assert_eq!(one["accuracy"], both["mood"]["accuracy"]);
 
+    let shown = stdout(&desk.bert(&["inspect", "--model", "run"]));
+    for line in
+        ["task mood: classify, pooling adaptive, labels bad, good", "task tags: tag, labels B-M, O"]
+    {
+        assert!(shown.lines().any(|own| own == line), "{shown}");
+    }
+
     // One task by itself: its answer, its weights, and a model of its own.
     let tags = ["predict", "--model", "run", "--task", "tags", "--text", "a bad plot"];
     let tags = json(&desk.bert(&tags));

@@ -478,7 +478,7 @@ fn a_checkpoint_that_does_not_belong_is_refused_by_name() {
     // From elsewhere, the model is not where the run file says.
     let here = format!("{:?}", config.model.display().to_string());
     fs::write(out.join("run.toml"), run_file.replace(&here, "\"models/tiny\"")).unwrap();
-    refused(&["run.toml names the model models/tiny", "in which the run was begun"]);
+    refused(&["run.toml names models/tiny, which is not here", "in which the run was begun"]);
     fs::write(out.join("run.toml"), &run_file).unwrap();
 
     // Another version.
