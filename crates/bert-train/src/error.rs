@@ -432,7 +432,7 @@ pub enum Error {
         label: String,
     },
     /// A row has a label that training never saw.
-    #[error("{path}, line {line}: unknown label {label:?}, expected one of {}: add it to the training data or check --label", shortened(.known))]
+    #[error("{path}, line {line}: unknown label {label:?}, expected one of {}: add it to the training data, or check --label or --tags", shortened(.known))]
     UnknownLabel {
         /// The file.
         path: PathBuf,

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(labels.ids(dev, &examples(&["pos", "neg", "pos"])).unwrap(), [1, 0, 1]);
         assert_eq!(
             labels.ids(dev, &examples(&["pos", "meh"])).unwrap_err().to_string(),
-            "dev.tsv, line 2: unknown label \"meh\", expected one of neg, pos: add it to the training data or check --label"
+            "dev.tsv, line 2: unknown label \"meh\", expected one of neg, pos: add it to the training data, or check --label or --tags"
         );
     }
 

@@ -1,5 +1,10 @@
 //! Data sets, batching, the fine-tuning recipe, metrics and run directories.
 
+// What the README shows must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod about;
 mod adapter;
 mod agreement;

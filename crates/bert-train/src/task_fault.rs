@@ -3,13 +3,14 @@
 use crate::{columns::Columns, error::Error};
 
 /// What flags are called in a table.
-const KEYS: [(&str, &str); 7] = [
+const KEYS: [(&str, &str); 8] = [
     (
         "name the columns with --text COL and --label COL",
         "name the columns with the keys text and label",
     ),
     ("--tokens COL and --tags COL", "the keys tokens and tags"),
     ("--label COL", "the key label"),
+    ("check --label or --tags", "check the keys label and tags"),
     ("check --label", "check the key label"),
     ("give --format with one of", "write the key format, one of"),
     ("and --header", "and header = true"),
