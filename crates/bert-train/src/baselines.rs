@@ -6,7 +6,7 @@ use bert_kernels::random::{Purpose, Stream};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    metrics::{Metrics, TagCounts},
+    metrics::{Metrics, TagCounts, sign},
     tag_answers::TagAnswers,
     targets::Targets,
     task_sets::MeasuredTask,
@@ -64,7 +64,7 @@ pub struct TaskComparison {
     pub together: f64,
     /// The score of the model of this task alone.
     pub alone: f64,
-    /// Where the difference, together less alone, lies with a probability of 95 %.
+    /// Where the gain, together less alone or of an error the other way round, lies with a probability of 95 %.
     pub interval: [f64; 2],
     /// What that comes to.
     pub verdict: Verdict,
@@ -101,9 +101,10 @@ impl TaskComparison {
         [together, alone]: [&[Vec<f32>]; 2],
         seed: u64,
     ) -> Self {
+        let sign = sign(&task.metric);
         let score = |logits: &[Vec<f32>], rows: &[usize]| {
             let of_rows: Vec<&[f32]> = rows.iter().map(|row| logits[*row].as_slice()).collect();
-            task.score(&targets.metrics(&task.labels, encodings, rows, &of_rows))
+            sign * task.score(&targets.metrics(&task.labels, encodings, rows, &of_rows))
         };
         let all: Vec<usize> = (0..targets.len()).collect();
         // A mean over rows needs each row's score once, however often rows are drawn.
@@ -149,11 +150,18 @@ impl TaskComparison {
         Self {
             task: task.name.clone(),
             metric: task.metric.clone(),
-            together: score(together, &all),
-            alone: score(alone, &all),
+            together: sign * score(together, &all),
+            alone: sign * score(alone, &all),
             verdict: Verdict::of(interval),
             interval,
         }
+    }
+}
+
+impl TaskComparison {
+    /// By how much the score together is the better one.
+    pub(crate) fn gain(&self) -> f64 {
+        sign(&self.metric) * (self.together - self.alone)
     }
 }
 
@@ -171,7 +179,7 @@ impl Verdict {
 impl fmt::Display for TaskComparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { task, metric, together, alone, interval: [low, high], verdict } = self;
-        let points = 100.0 * (together - alone);
+        let points = 100.0 * self.gain();
         match verdict {
             Verdict::Gained => {
                 write!(f, "{task} gained {points:.1} points of {metric} by the other tasks")?
@@ -252,6 +260,27 @@ mod tests {
         };
         let (together, alone) = (logits(together), logits(alone));
         TaskComparison::new(&task, &Targets::Classes(gold), &[], [&together, &alone], 3)
+    }
+
+    #[test]
+    fn less_of_an_error_is_a_gain() {
+        let task = MeasuredTask {
+            name: "stars".into(),
+            metric: "mean_squared_error".into(),
+            labels: LabelMap::of_model(&[]).unwrap(),
+        };
+        let gold: Vec<f32> = (0..50).map(|row| row as f32 / 7.0).collect();
+        let off = |by: f32| -> Vec<Vec<f32>> { gold.iter().map(|own| vec![own + by]).collect() };
+        let targets = Targets::Numbers(gold.clone());
+        let gained = TaskComparison::new(&task, &targets, &[], [&off(0.5), &off(1.0)], 3);
+        assert_eq!(gained.verdict, Verdict::Gained);
+        assert!((gained.together - 0.25).abs() < 1e-6 && (gained.alone - 1.0).abs() < 1e-6);
+        assert!((gained.gain() - 0.75).abs() < 1e-6);
+        assert!(gained.interval.iter().all(|gain| (gain - 0.75).abs() < 1e-5), "{gained:?}");
+        assert!(
+            gained.to_string().contains("gained 75.0 points of mean_squared_error"),
+            "{gained}"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
-    metrics::{Metrics, is_error},
+    metrics::{Metrics, sign},
 };
 
 /// When a run is evaluated, keeps checkpoints, and ends early; what is left as it is does not stand in a run file.
@@ -117,8 +117,7 @@ impl Control {
     /// [`Error::UnknownMetric`] where the metrics have no score of that name.
     pub(crate) fn score(&self, metrics: &Metrics) -> Result<f64> {
         let Some(name) = &self.metric else { return Ok(metrics.main()) };
-        let score = metrics.named(name)?;
-        Ok(if is_error(name) { -score } else { score })
+        Ok(sign(name) * metrics.named(name)?)
     }
 }
 

@@ -28,6 +28,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// What the name of a mean over tasks begins with.
+const MEAN: &str = "mean of ";
+
 /// The scores of one model on one data set, whatever the kind of its answers; its JSON has the scores as keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -62,10 +65,10 @@ impl Metrics {
         }
     }
 
-    /// The main score of each task, of which there is one but for several tasks.
+    /// The main score of each task, of which there is one but for several tasks: the higher, the better.
     pub fn scores(&self) -> Vec<f64> {
         match self {
-            Self::Tasks(tasks) => tasks.0.iter().map(TaskMetrics::main).collect(),
+            Self::Tasks(tasks) => tasks.0.iter().map(TaskMetrics::judged).collect(),
             other => vec![other.main()],
         }
     }
@@ -79,8 +82,11 @@ impl Metrics {
             Self::Regression(_) => "spearman",
             Self::Tagging(_) | Self::Answers(_) => "f1",
             Self::Tasks(tasks) => {
-                let names = tasks.0.iter().map(|task| format!("{} {}", task.name, task.metric));
-                return format!("mean of {}", names.collect::<Vec<_>>().join(", "));
+                let names = tasks.0.iter().map(|task| {
+                    let minus = if is_error(&task.metric) { "minus " } else { "" };
+                    format!("{minus}{} {}", task.name, task.metric)
+                });
+                return format!("{MEAN}{}", names.collect::<Vec<_>>().join(", "));
             }
         };
         name.to_owned()
@@ -186,8 +192,17 @@ impl Metrics {
     }
 }
 
-/// Whether a score is the better the smaller it is; a task's name may come before that of the score.
+/// What a score is multiplied with where the higher is to be the better.
+pub(crate) fn sign(metric: &str) -> f64 {
+    if is_error(metric) { -1.0 } else { 1.0 }
+}
+
+/// Whether a score is the better the smaller it is; a task's name may come before that of the score. In a mean over tasks errors are
+/// taken off already.
 pub(crate) fn is_error(metric: &str) -> bool {
+    if metric.starts_with(MEAN) {
+        return false;
+    }
     let name = metric.rsplit([' ', '/']).next();
     ["loss", "mean_absolute_error", "mean_squared_error"].iter().any(|error| Some(*error) == name)
 }

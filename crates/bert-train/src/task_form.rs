@@ -70,13 +70,13 @@ impl TaskForm {
         matches!(self, Self::Tag | Self::Span)
     }
 
-    /// The scores that such a task has; the first is the one by which it is judged.
+    /// The scores that such a task may be judged by; the first is the one that it is judged by unasked.
     pub fn metrics(self) -> &'static [&'static str] {
         match self.answer() {
             AnswerKind::Label => &["accuracy", "f1_macro", "f1_micro", "f1", "matthews"],
             AnswerKind::LabelSet => &["f1_micro", "f1_macro", "accuracy"],
-            AnswerKind::Rank => &["kappa", "accuracy"],
-            AnswerKind::Number => &["spearman", "pearson"],
+            AnswerKind::Rank => &["kappa", "accuracy", "mean_absolute_error"],
+            AnswerKind::Number => &["spearman", "pearson", "mean_squared_error"],
             AnswerKind::Tags => &["f1", "precision", "recall", "accuracy"],
             AnswerKind::Part => &["f1", "exact_match"],
         }

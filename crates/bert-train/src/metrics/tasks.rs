@@ -8,7 +8,7 @@ use serde::{
     ser::SerializeMap,
 };
 
-use super::Metrics;
+use super::{Metrics, sign};
 
 /// The scores of every task; its JSON has the tasks' names as keys.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,12 +30,17 @@ impl TaskMetrics {
     pub fn main(&self) -> f64 {
         self.metrics.score(&self.metric).unwrap_or_else(|| self.metrics.main())
     }
+
+    /// The same, the higher the better: an error counts less than nothing.
+    pub fn judged(&self) -> f64 {
+        sign(&self.metric) * self.main()
+    }
 }
 
 impl TasksMetrics {
-    /// The mean over the tasks of what each is judged by.
+    /// The mean over the tasks of what each is judged by, errors taken off.
     pub fn main(&self) -> f64 {
-        self.mean(TaskMetrics::main)
+        self.mean(TaskMetrics::judged)
     }
 
     /// The mean over the tasks of their losses.
@@ -79,5 +84,32 @@ impl<'de> Deserialize<'de> for TasksMetrics {
             }
         }
         deserializer.deserialize_map(Tasks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{RegressionMetrics, is_error};
+
+    #[test]
+    fn in_a_mean_an_error_is_taken_off() {
+        let task = |name: &str, metric: &str| TaskMetrics {
+            name: name.into(),
+            metric: metric.into(),
+            metrics: Metrics::Regression(RegressionMetrics {
+                spearman: 0.75,
+                pearson: 0.5,
+                mean_squared_error: 0.25,
+                loss: 0.25,
+            }),
+        };
+        let tasks = TasksMetrics(vec![task("a", "spearman"), task("b", "mean_squared_error")]);
+        assert_eq!(tasks.main(), (0.75 - 0.25) / 2.0);
+        let all = Metrics::Tasks(tasks);
+        assert_eq!(all.scores(), [0.75, -0.25]);
+        let name = all.main_name();
+        assert_eq!(name, "mean of a spearman, minus b mean_squared_error");
+        assert!(!is_error(&name) && is_error("b mean_squared_error"));
     }
 }

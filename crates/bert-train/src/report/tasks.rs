@@ -53,7 +53,7 @@ pub(crate) fn comparisons(report: &RunReport) -> String {
                 escaped(&comparison.task),
                 format!("{:.4}", comparison.together),
                 format!("{:.4}", comparison.alone),
-                format!("{:+.1}", 100.0 * (comparison.together - comparison.alone)),
+                format!("{:+.1}", 100.0 * comparison.gain()),
                 format!("{:.1} to {:.1}", 100.0 * low, 100.0 * high),
                 verdict.to_owned(),
             ]
