@@ -28,7 +28,7 @@ const SMALL: usize = 1 << 14;
 const SLACK: usize = 16;
 
 /// The share of an output by which its block may be larger.
-const FIT: usize = 8;
+const FIT: usize = 4;
 
 /// A float32 tensor whose values `fill` writes; what it finds there is of no meaning.
 pub(crate) fn output<const D: usize>(
