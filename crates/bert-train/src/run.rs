@@ -284,6 +284,7 @@ impl Run<'_> {
     fn texts(&self, columns: &Columns, observer: &mut dyn Observer) -> Result<Rows<Example>> {
         let config = self.config;
         let rows = read_training_examples(&config.train, config.format, columns)?;
+        say_fractions(&rows, observer);
         if config.columns.text.is_empty() && columns.text.len() == 2 {
             let path = config.train.display();
             observer.notice(&format!("{path} is read as pairs of texts: {columns}"));
@@ -339,6 +340,21 @@ pub(crate) fn broken_off(error: Error, out: &Path) -> Error {
     // The error says more than what would keep the page from being written; `bert report` says that.
     let _ = write_page_of(out, None);
     error.in_run(out)
+}
+
+/// Says what becomes of labels that look like measurements.
+fn say_fractions(rows: &[Example], observer: &mut dyn Observer) {
+    let labels = || rows.iter().filter_map(|row| row.label.as_deref());
+    let number = |label: &str| label.parse::<f64>().ok().filter(|number| number.is_finite());
+    let fraction = labels().find(|label| number(label).is_some_and(|number| number.fract() != 0.0));
+    if let Some(fraction) = fraction
+        && labels().all(|label| number(label).is_some())
+    {
+        observer.notice(&format!(
+            "all labels are numbers, as {fraction} is: each is a class of its own here; a table [task.NAME] of kind regress, or \
+             pair-regress, in a run file learns them as numbers"
+        ));
+    }
 }
 
 /// Says how many texts there is nothing to read of.

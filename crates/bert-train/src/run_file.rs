@@ -151,7 +151,7 @@ impl RunFile {
         });
         let full: Vec<&str> = place.iter().chain(culprit).copied().collect();
         let name = if full.is_empty() { String::new() } else { format!("{}: ", full.join(".")) };
-        Err(self.refuse(&full, format!("{name}{}", error.message())))
+        Err(self.refuse(&full, format!("{name}{}", in_words(error.message()))))
     }
 
     /// The run, with the keys of `flags` over those of the file.
@@ -168,7 +168,7 @@ impl RunFile {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             match file.check_values::<T>(&[], required, &keys) {
                 Err(fault) => fault,
-                Ok(()) => file.refuse(&[], error.message().to_owned()),
+                Ok(()) => file.refuse(&[], in_words(error.message())),
             }
         })
     }
@@ -207,6 +207,20 @@ pub(crate) fn set(table: &mut toml::Table, place: &[String], value: &toml::Value
             table.insert(key.clone(), inner.into());
         }
     }
+}
+
+/// What a reader of TOML says, without the names of Rust's types.
+fn in_words(message: &str) -> String {
+    const WORDS: [(&str, &str); 7] = [
+        ("expected usize", "expected a whole number from 0"),
+        ("expected u64", "expected a whole number from 0"),
+        ("expected f64", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected path string", "expected a path in quotes"),
+        ("expected a string", "expected a text in quotes"),
+        ("missing field", "expected the key"),
+    ];
+    WORDS.iter().fold(message.to_owned(), |said, (name, words)| said.replace(name, words))
 }
 
 type Entry<'a, 'i> = (&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>);

@@ -317,8 +317,11 @@ fn run_files_that_cannot_be_followed() {
     let desk = Desk::new();
     for (content, parts) in [
         ("model = \"m\"\ntrain = \"t\"\nepoch = 3\n", ["line 3", "epochs"]),
-        ("model = \"m\"\n\ntrain = 3\n", ["line 3: train", "string"]),
-        ("model = \"m\"\ntrain = \"t\"\nseed = 1\nlr = \"x\"\n", ["line 4: lr", "f64"]),
+        ("model = \"m\"\n\ntrain = 3\n", ["line 3: train", "expected a path in quotes"]),
+        (
+            "model = \"m\"\ntrain = \"t\"\nseed = 1\nlr = \"x\"\n",
+            ["line 4: lr", "expected a number"],
+        ),
         ("model = \"m\"\n", ["run.toml", "train"]),
         (
             "model = \"m\"\ntrain = \"t\"\ndev_fraction = 0.2\ndev = \"d\"\n",
@@ -352,6 +355,12 @@ fn models_without_what_is_asked_of_them() {
     assert!(output.status.success(), "{}", stderr(&output));
     let read = "pairs.tsv is read as pairs of texts: --text 1 --text 2 --label 3";
     assert!(stderr(&output).contains(read), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("kind regress"), "{}", stderr(&output));
+    desk.write("scores.tsv", "a film\t2.5\na plot\t1\n".repeat(10));
+    let scores = ["train", "--train", "scores.tsv", "--epochs", "1", "--out", "scores"];
+    let scored = desk.bert(&[&scores[..], &["--model", text(&bert)]].concat());
+    assert!(scored.status.success(), "{}", stderr(&scored));
+    assert!(stderr(&scored).contains("as 2.5 is: each is a class"), "{}", stderr(&scored));
     let output = desk.bert(&["predict", "--model", "two", "--text", "a"]);
     assert_refused(&output, 2, &["takes two texts: give the second with --pair"]);
     desk.copy_model("tiny-bert", "model");
