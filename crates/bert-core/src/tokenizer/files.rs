@@ -111,7 +111,9 @@ impl Tokenizer {
             return Err(corrupt(path)(message.into()));
         }
         // Nor does it look before it cuts merges of byte pairs where a prefix should end.
-        let library = panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(bytes));
+        // Made of what was looked at: in the file a key may come twice, and the library reads both.
+        let library = panic::catch_unwind(|| serde_json::from_value::<tokenizers::Tokenizer>(json));
+        let library = library.map(|library| library.map_err(Into::into));
         let library = library.unwrap_or_else(|_| Err("the parts of the model do not fit".into()));
         let mut library = library.map_err(corrupt(path))?;
         library.with_truncation(None).map_err(corrupt(path))?;
