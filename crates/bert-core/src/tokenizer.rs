@@ -7,6 +7,8 @@ mod special_token;
 mod template;
 mod words;
 
+use std::panic::{self, AssertUnwindSafe};
+
 use tokenizers::{
     InputSequence, PostProcessor, PostProcessorWrapper,
     parallelism::MaybeParallelRefIterator,
@@ -128,7 +130,11 @@ impl Tokenizer {
         max_length: usize,
     ) -> Result<Encoding> {
         let room = self.room(max_length, pair.is_some())?;
-        self.encode_within(room, text.clone(), pair).map_err(|source| {
+        // The library panics where parts that do not fit cut a text between the bytes of a character.
+        let encode = AssertUnwindSafe(|| self.encode_within(room, text.clone(), pair));
+        let encoded = panic::catch_unwind(encode)
+            .unwrap_or_else(|_| Err("the parts of the tokenizer do not fit this text".into()));
+        encoded.map_err(|source| {
             let text = beginning(&text);
             Error::Tokenize { text, source }
         })
