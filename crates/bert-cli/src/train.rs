@@ -9,8 +9,9 @@ use bert_core::LoraConfig;
 use bert_heads::{PoolingKind, TaskEmbeddingKind};
 use bert_kernels::Precision;
 use bert_train::{
-    Baselines, Comparison, LongKind, MultiTaskConfig, Observer, RunConfig, RunFile, RunReport,
-    TrainEmbeddings, check, check_tasks, resume, run, run_seeds, run_task_seeds, run_tasks,
+    Baselines, Comparison, LongKind, MultiTaskConfig, Observer, Recipe, RunConfig, RunFile,
+    RunReport, TrainEmbeddings, check, check_tasks, resume, run, run_seeds, run_task_seeds,
+    run_tasks,
 };
 use burn::tensor::Device;
 use clap::Args;
@@ -320,8 +321,7 @@ impl Train {
         config.lora = self.lora.clone().or(config.lora);
         self.recipe.set(&mut config.recipe);
         self.controlling.set(&mut config.recipe.control);
-        let file = RunFile::read(path)?;
-        config.recipe.check().map_err(|error| file.placed(error))?;
+        check_recipe(&config.recipe, path)?;
         Ok(Some(config))
     }
 
@@ -362,11 +362,16 @@ impl Train {
         config.lora = self.lora.clone().or(config.lora);
         config.words.task_embedding = self.task_embedding.or(config.words.task_embedding);
         if let Some(path) = &self.run_file {
-            let file = RunFile::read(path)?;
-            config.recipe.check().map_err(|error| file.placed(error))?;
+            check_recipe(&config.recipe, path)?;
         }
         Ok(config)
     }
+}
+
+/// Refuses a number that no run can be made with, by its line where it stands in the run file.
+fn check_recipe(recipe: &Recipe, run_file: &Path) -> Result<(), Failure> {
+    let Err(error) = recipe.check() else { return Ok(()) };
+    Err(RunFile::read(run_file)?.placed(error).into())
 }
 
 fn print(report: &RunReport, dir: &Path, out: &mut impl Write) -> io::Result<()> {

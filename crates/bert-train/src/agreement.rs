@@ -80,3 +80,11 @@ pub(crate) fn probes(
     let heads = rows.heads.clone().into_iter();
     heads.map(move |head| Batch { set, rows: places.clone(), heads: vec![head] })
 }
+
+/// A batch of each task that a step does not hold.
+pub(crate) fn other_tasks(sampler: &Sampler, parts: &[Batch]) -> Vec<Batch> {
+    let is_held = |head: &usize| parts.iter().any(|part| part.heads.contains(head));
+    let sets = sampler.sets().iter().enumerate();
+    let batches = sets.flat_map(|(set, rows)| probes(set, rows, sampler.batch_size_of(set)));
+    batches.filter(|batch| !batch.heads.iter().any(is_held)).collect()
+}

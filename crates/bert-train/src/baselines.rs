@@ -156,9 +156,7 @@ impl TaskComparison {
             interval,
         }
     }
-}
 
-impl TaskComparison {
     /// By how much the score together is the better one.
     pub(crate) fn gain(&self) -> f64 {
         sign(&self.metric) * (self.together - self.alone)

@@ -13,7 +13,6 @@ use crate::{
     examples::Example,
     long::Long,
     model_dir::{ModelDir, checked_pooling},
-    task_form::TaskForm,
     task_kind::TaskKind,
     task_settings::TaskSettings,
 };
@@ -52,10 +51,7 @@ impl Embedder {
             }
             PoolingKind::First | PoolingKind::Mean | PoolingKind::Max => true,
         };
-        let has_it = |task: &&TaskSettings| {
-            let is_label = matches!(task.kind, TaskForm::Classify | TaskForm::PairClassify);
-            is_label && task.pooling == Some(kind)
-        };
+        let has_it = |task: &&TaskSettings| task.is_classifier() && task.pooling == Some(kind);
         if !is_there && let Some(task) = own.and_then(|own| own.tasks.iter().find(has_it)) {
             let (path, task) = (dir.into(), task.name.clone());
             return Err(Error::PoolingOfTask { path, pooling: kind, task });

@@ -1,16 +1,13 @@
 //! The training loop.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bert_core::pass_key;
 use bert_kernels::on_workers;
 use burn::tensor::Device;
 
 use crate::{
-    agreement::{Agreement, probes},
+    agreement::{Agreement, other_tasks},
     check::Checking,
     control::Every,
     error::{Error, Result},
@@ -24,11 +21,10 @@ use crate::{
     part_loss::Part,
     plan::{Coming, Plan, tokens},
     recipe::Recipe,
-    sampler::{Batch, Sampler},
     saved::Saved,
     step::{Step, train_step},
     trainable::Trainable,
-    training_state::{Evaluations, Snapshot, TrainingState, trained_paths, weights_of},
+    training_state::{Evaluations, TrainingState, keep, trained_paths},
     weight_average::WeightAverage,
 };
 
@@ -404,32 +400,4 @@ fn evaluated_of<M: Trainable>(model: &M, average: Option<&WeightAverage<M>>) -> 
 /// Whether the run rests after an evaluation.
 fn does_rest(state: &TrainingState, observer: &mut dyn Observer) -> Result<bool> {
     state.reached().map_or(Ok(false), |reached| observer.rests(&reached))
-}
-
-/// Hands a checkpoint to the observer.
-fn keep<M: Trainable>(
-    state: &TrainingState,
-    trained: &BTreeSet<String>,
-    model: &M,
-    average: Option<&WeightAverage<M>>,
-    best: Option<&M>,
-    optimizer: &Optimizer,
-    observer: &mut dyn Observer,
-) -> Result<()> {
-    let averaged = average.map(|average| || weights_of(average.model(), trained));
-    observer.checkpoint(&Snapshot {
-        state,
-        weights: &|| weights_of(model, trained),
-        average: averaged.as_ref().map(|averaged| averaged as &dyn Fn() -> _),
-        best: &|| best.map(|best| weights_of(best, trained)).unwrap_or_default(),
-        optimizer: &|| optimizer.states(model),
-    })
-}
-
-/// A batch of each task that a step does not hold.
-fn other_tasks(sampler: &Sampler, parts: &[Batch]) -> Vec<Batch> {
-    let is_held = |head: &usize| parts.iter().any(|part| part.heads.contains(head));
-    let sets = sampler.sets().iter().enumerate();
-    let batches = sets.flat_map(|(set, rows)| probes(set, rows, sampler.batch_size_of(set)));
-    batches.filter(|batch| !batch.heads.iter().any(is_held)).collect()
 }

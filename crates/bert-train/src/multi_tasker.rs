@@ -14,7 +14,6 @@ use crate::{
     labels::LabelMap,
     model_dir::{ModelDir, Settings, check_rank, checked_pooling, save_settings},
     recipe::Recipe,
-    task_form::TaskForm,
     task_kind::TaskKind,
     task_rows::Reading,
     task_sets::{MeasuredTask, TaskDev, TaskSet},
@@ -250,8 +249,7 @@ impl MultiTasker {
     pub fn classifier(&self, name: &str) -> Result<TextClassifier> {
         let head = self.head(name)?;
         let task = &self.tasks()[head];
-        let is_label = matches!(task.kind, TaskForm::Classify | TaskForm::PairClassify);
-        let model = self.model.sequence_classifier(head).filter(|_| is_label);
+        let model = self.model.sequence_classifier(head).filter(|_| task.is_classifier());
         let refused = || Error::NoTaskClassifier { name: name.into(), kind: task.kind };
         let model = model.ok_or_else(refused)?;
         let settings = Settings {

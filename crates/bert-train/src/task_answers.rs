@@ -117,9 +117,7 @@ impl MultiTasker {
         format: Option<Format>,
         header: bool,
     ) -> Result<usize> {
-        let is_asked = |head: &usize| self.asked.is_none_or(|asked| asked == *head);
-        let asked = (0..self.tasks().len()).filter(is_asked);
-        let texts = asked.map(|head| self.tasks()[head].kind.texts());
+        let texts = self.asked_heads().map(|head| self.tasks()[head].kind.texts());
         let (least, most) = (texts.clone().min().unwrap_or(1), texts.max().unwrap_or(1));
         if least == most {
             return Ok(most);
@@ -130,11 +128,16 @@ impl MultiTasker {
         }
     }
 
-    /// The heads of the tasks that are asked and take so many texts a row.
+    /// The heads of the tasks that are asked.
+    fn asked_heads(&self) -> impl Iterator<Item = usize> + Clone {
+        let asked = self.asked;
+        (0..self.tasks().len()).filter(move |head| asked.is_none_or(|asked| asked == *head))
+    }
+
+    /// Those of them that take so many texts a row.
     fn heads_of(&self, texts: usize) -> Result<Vec<usize>> {
-        let is_asked = |head: usize| self.asked.is_none_or(|asked| asked == head);
-        let takes = |head: &usize| is_asked(*head) && self.tasks()[*head].kind.texts() == texts;
-        let heads: Vec<usize> = (0..self.tasks().len()).filter(takes).collect();
+        let takes = |head: &usize| self.tasks()[*head].kind.texts() == texts;
+        let heads: Vec<usize> = self.asked_heads().filter(takes).collect();
         if heads.is_empty() { Err(Error::NoTaskFor { got: texts }) } else { Ok(heads) }
     }
 

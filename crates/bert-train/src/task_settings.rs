@@ -46,6 +46,12 @@ pub struct TaskSettings {
 }
 
 impl TaskSettings {
+    /// Whether it can be taken out as a classifier of texts by itself.
+    pub(crate) fn is_classifier(&self) -> bool {
+        let is_label = matches!(self.kind, TaskForm::Classify | TaskForm::PairClassify);
+        is_label && !self.projection
+    }
+
     /// The width of the logits.
     pub fn num_outputs(&self) -> usize {
         match self.kind.answer() {

@@ -19,8 +19,11 @@ use crate::{
     error::Result,
     metrics::Metrics,
     mixer::MixerState,
-    observer::{EpochReport, Reached},
+    observer::{EpochReport, Observer, Reached},
+    optimizer::Optimizer,
     task_sets::MeasuredTask,
+    trainable::Trainable,
+    weight_average::WeightAverage,
 };
 
 /// Where a run stands between two steps, beside the weights and what the optimiser keeps.
@@ -182,6 +185,26 @@ impl fmt::Debug for Snapshot<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot").field("state", self.state).finish_non_exhaustive()
     }
+}
+
+/// Hands a checkpoint to the observer.
+pub(crate) fn keep<M: Trainable>(
+    state: &TrainingState,
+    trained: &BTreeSet<String>,
+    model: &M,
+    average: Option<&WeightAverage<M>>,
+    best: Option<&M>,
+    optimizer: &Optimizer,
+    observer: &mut dyn Observer,
+) -> Result<()> {
+    let averaged = average.map(|average| || weights_of(average.model(), trained));
+    observer.checkpoint(&Snapshot {
+        state,
+        weights: &|| weights_of(model, trained),
+        average: averaged.as_ref().map(|averaged| averaged as &dyn Fn() -> _),
+        best: &|| best.map(|best| weights_of(best, trained)).unwrap_or_default(),
+        optimizer: &|| optimizer.states(model),
+    })
 }
 
 /// The paths of the parameters that are trained; all others are what they were at the start.
